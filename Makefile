@@ -1,0 +1,74 @@
+# Two commands matter: `make serve` and `make test`. Both set up what they need first.
+# Set PYTHON, LISTEN, ROOM (what to test) on the command line to change them.
+
+PYTHON ?= python3
+LISTEN ?= 127.0.0.1:2049
+ROOM ?= tests
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: serve test check unit kernel-setup bench clean help
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make serve   set up, and serve ./demo-export on $(LISTEN)"
+	@echo "make test    set up, and run every check and test"
+	@echo "make unit    the tests without a real Linux client (ROOM=tests/cli for a part)"
+	@echo "make check   ruff, mypy and generated code only"
+	@echo "make bench   the benchmark against other servers (needs root)"
+	@echo "make clean   remove $(VENV), demo-state and caches; demo-export stays"
+
+# A virtual environment needs Debian's python3-venv, which a fresh machine may lack.
+$(BIN)/python:
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	        apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy python3 python3-venv; \
+	    else \
+	        echo "Python 3.11 with venv is missing. Install it: sudo apt-get install python3 python3-venv" >&2; \
+	        exit 1; \
+	    fi; \
+	fi
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$(PYTHON) is older than 3.11: set PYTHON=python3.11 or newer" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-test: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $(VENV)/.installed $@
+
+# As root the server acts as each caller, so that the demo lets root in too; as an ordinary user every file
+# is that user's, whoever asks.
+serve: $(VENV)/.installed
+	@mkdir -p demo-export
+	@[ -e demo-export/README ] || echo "This directory is served by make serve." >demo-export/README
+	@echo "To mount it:  mount -t nfs4 -o vers=4.2,port=$(lastword $(subst :, ,$(LISTEN))) $(firstword $(subst :, ,$(LISTEN))):/demo-export /mnt"
+	@echo "The log:      demo-state/server.log;  the server: $(BIN)/understudy status --state demo-state"
+	@mkdir -p -m 700 demo-state
+	@exec $(BIN)/understudy serve --export demo-export=/demo-export,rw,insecure,no_root_squash \
+	    --state demo-state --listen $(LISTEN) --log-file demo-state/server.log --no-pair
+
+# Packages for the tests with a real client; without root or apt those tests say what to install and skip.
+# Continuous integration must run them, so there a missing package is a failure.
+kernel-setup: $(VENV)/.installed-test
+	$(BIN)/python -m tests.kernel.setup $(if $(filter true,$(CI)),--strict)
+
+check: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/mypy xdr statestore nfsd
+	$(BIN)/python -m xdr.compiler --check
+
+unit: $(VENV)/.installed-test
+	$(BIN)/pytest -m "not kernel and not long" $(ROOM)
+
+test: kernel-setup check
+	$(BIN)/pytest -m "not long" $(ROOM)
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf $(VENV) demo-state build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

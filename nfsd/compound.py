@@ -1,0 +1,377 @@
+"""One COMPOUND: its operations in order, the current and saved file handle and stateid, and its reply.
+
+Owns the rules that hold for every operation (RFC 8881 2.10.6.4, 16.2; RFC 7530 14.2): which may come first, what
+needs a file handle, how large a reply may get, what a failure looks like.  Must not know what any operation means;
+that is in `nfsd/ops`, found through `nfsd/table.py`.
+
+A compound runs to its end in one go unless an operation has to wait for a disk: then `run` hands the work to the
+server's threads and goes on when the work is done.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nfsd import table
+from nfsd.errors import Held, Nfs4Error, Replay, ReplayedResult, status_name, status_of
+from nfsd.log import flags, get_logger
+from nfsd.vfs.interface import Credentials, FileSystem, Node
+from statestore import ChangeSet
+from xdr.codec import Buffer, XdrError
+from xdr.generated import nfs4
+
+if TYPE_CHECKING:
+    from nfsd.rpc import Call
+    from nfsd.server import Server
+    from nfsd.state.clients import Client
+    from nfsd.state.owners import SeqidOwner
+    from nfsd.state.sessions import Session, Slot
+
+log = get_logger()
+
+_TWO = struct.Struct(">2I")
+
+TAG_SIZE_MAX = 1024  # Chosen here; RFC 8881 16.2.3 leaves it to the server.
+
+
+class Connection(Protocol):
+    """What a compound may know of the connection that it came on."""
+
+    peer: str
+    address: str
+    number: int
+
+    def joined(self, session: Session) -> None:
+        """The connection carries a session from now on."""
+
+    def reply(self, xid: int, body: list[Buffer], ticket: int) -> None:
+        """Send `body` as the reply to `xid` once `ticket` is durable (0: at once)."""
+
+    def reply_whole(self, record: bytes) -> None:
+        """Send a record of the RPC layer's own as the reply."""
+
+
+class Compound:
+    """The state of one COMPOUND while it runs."""
+
+    __slots__ = (
+        "server", "connection", "call", "cred", "now", "minor", "tag", "operations", "index", "count",
+        "current", "saved", "stateid", "saved_stateid", "client", "session", "slot", "cache_this",
+        "changes", "revealed", "owner", "packer", "results", "reply_size", "reply_size_max", "retries",
+        "mutated", "status", "admitted", "caller",
+    )  # fmt: skip
+
+    def __init__(self, server: Server, connection: Connection, call: Call, now: float) -> None:
+        self.server = server
+        self.connection = connection
+        self.call = call
+        self.cred = call.cred
+        self.now = now
+        self.minor = 0
+        self.tag = b""
+        self.operations: list[tuple[table.Operation, Any]] = []
+        self.index = 0
+        self.count = 0
+        self.current: Node | None = None
+        self.saved: Node | None = None
+        self.stateid: tuple[int, bytes] | None = None
+        self.saved_stateid: tuple[int, bytes] | None = None
+        self.client: Client | None = None
+        self.session: Session | None = None
+        self.slot: Slot | None = None
+        self.cache_this = False
+        self.changes = ChangeSet()
+        self.revealed = False
+        self.mutated = False
+        self.owner: SeqidOwner | None = None
+        self.packer = nfs4.Nfs4Packer()
+        self.results: list[Buffer] = []
+        self.reply_size = 0
+        self.reply_size_max = 0
+        self.retries: list[tuple[Connection, int]] = []
+        self.status = nfs4.NFS4_OK
+        self.admitted: FileSystem | None = None
+        self.caller: Credentials | None = None
+
+    # -- what operations use ------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Any:
+        """The server's configuration."""
+        return self.server.config
+
+    def node(self) -> Node:
+        """The current file handle's object.  Raises Nfs4Error(NOFILEHANDLE)."""
+        if self.current is None:
+            raise Nfs4Error(nfs4.NFS4ERR_NOFILEHANDLE, "no current file handle")
+        return self.current
+
+    def saved_node(self) -> Node:
+        """The saved file handle's object.  Raises Nfs4Error(NOFILEHANDLE)."""
+        if self.saved is None:
+            raise Nfs4Error(nfs4.NFS4ERR_NOFILEHANDLE, "no saved file handle")
+        return self.saved
+
+    def set_node(self, node: Node | None) -> None:
+        """Set the current file handle; the current stateid goes with the old one (RFC 8881 16.2.3.1.2)."""
+        self.current = node
+        self.stateid = None
+
+    def as_caller(self, node: Node) -> Credentials:
+        """The caller as `node`'s export squashes it.
+
+        Raises Nfs4Error: ACCESS or WRONGSEC for a client that the export is not for, ROFS where it may only read.
+        """
+        if node.fs is self.admitted:
+            assert self.caller is not None
+            return self.caller
+        caller, read_only = self.server.admit(self, node)
+        if read_only:
+            if self.operations[self.index][0].writes:
+                raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only for this client")
+        else:
+            self.admitted, self.caller = node.fs, caller
+        return caller
+
+    def may_write(self, node: Node) -> bool:
+        """Whether the node's export is writable for this client."""
+        return not self.server.admit(self, node)[1]
+
+    # -- running ------------------------------------------------------------------------------------------
+
+    def decode(self) -> None:
+        """Decode the whole request (RFC 8881 16.2.2).  Raises XdrError where it is no COMPOUND at all.
+
+        An operation whose arguments do not decode ends the list: it is answered BADXDR when its turn comes.
+        """
+        unpacker = nfs4.Nfs4Unpacker(self.call.data, self.call.start)
+        self.tag = unpacker.unpack_opaque()
+        self.minor, self.count = unpacker.unpack_uint(), unpacker.unpack_uint()
+        if self._whole_status() != nfs4.NFS4_OK:
+            return
+        find = table.OPERATIONS.get
+        minor = self.minor
+        operations = self.operations
+        for _ in range(self.count):
+            operation = find(unpacker.unpack_uint())
+            if operation is None:
+                operations.append((table.ILLEGAL, None))
+                return
+            if not operation.minor_first <= minor <= operation.minor_last:
+                operations.append((table.of_other_minor(operation, minor), None))
+                return
+            if operation.unpack is None:
+                operations.append((operation, None))
+                continue
+            try:
+                operations.append((operation, operation.unpack(unpacker)))
+            except XdrError as error:
+                operations.append((table.bad_xdr(operation), str(error)))
+                return
+        unpacker.done()
+
+    def run(self) -> None:
+        """Evaluate and reply; or reply later, when the threads have done what an operation waits for."""
+        try:
+            self.decode()
+        except XdrError as error:
+            self.server.refuse_garbage(self, str(error))
+            return
+        whole = self._whole_status()
+        if whole != nfs4.NFS4_OK:
+            self.status = whole
+            self.connection.reply(self.call.xid, [self._head(whole, 0)], 0)
+            return
+        self._go_on()
+
+    def _whole_status(self) -> int:
+        """The status of a request that cannot be evaluated at all, or NFS4_OK."""
+        if self.minor > 2:
+            return nfs4.NFS4ERR_MINOR_VERS_MISMATCH
+        if len(self.tag) > TAG_SIZE_MAX:
+            return nfs4.NFS4ERR_INVAL
+        if self.count > self.server.config.limits.ops_per_compound_max:
+            return nfs4.NFS4ERR_TOO_MANY_OPS if self.minor else nfs4.NFS4ERR_RESOURCE
+        return nfs4.NFS4_OK
+
+    def _go_on(self) -> None:
+        """Evaluate operations from `index` on, until the end, a failure, or one that has to wait."""
+        operations = self.operations
+        while self.index < len(operations):
+            operation, args = operations[self.index]
+            try:
+                self._check(operation)
+                operation.calls += 1
+                outcome = operation.handler(self, args)
+                if operation.blocks:
+                    self.mutated |= operation.modifies
+                    self._drive(operation, outcome, None)
+                    return
+                self._add(operation, outcome)
+            except Held:
+                return
+            except Replay as replay:
+                self.server.replays += 1
+                self.connection.reply(self.call.xid, [replay.body], self.server.store_ticket())
+                return
+            except Exception as error:
+                self._fail(operation, error)
+                if self.status != nfs4.NFS4_OK:
+                    break
+            self.index += 1
+        self._finish()
+
+    def _drive(self, operation: table.Operation, steps: Generator[Callable[[], Any], Any, Any], value: Any) -> None:
+        """Run a blocking operation's steps: each yields work for a thread, the last returns the result."""
+        try:
+            work = steps.send(None) if value is None else value(steps)
+        except StopIteration as stop:
+            self._resume(operation, stop.value, None)
+            return
+        except Exception as error:
+            self._resume(operation, None, error)
+            return
+
+        def done(value: Any, error: BaseException | None) -> None:
+            def step(steps: Generator[Callable[[], Any], Any, Any]) -> Callable[[], Any]:
+                return steps.throw(error) if error is not None else steps.send(value)
+
+            self._drive(operation, steps, step)
+
+        self.server.in_thread(work, done)
+
+    def _resume(self, operation: table.Operation, outcome: Any, error: Exception | None) -> None:
+        """A blocking operation ended: add its result and go on with the next one."""
+        try:
+            if error is not None:
+                raise error
+            self._add(operation, outcome)
+        except Exception as failure:
+            self._fail(operation, failure)
+            if self.status != nfs4.NFS4_OK:
+                self._finish()
+                return
+        self.index += 1
+        self._go_on()
+
+    def _check(self, operation: table.Operation) -> None:
+        """The rules that the operation table states.  Raises Nfs4Error."""
+        if self.minor:
+            if self.session is None:
+                if self.index or not operation.sessionless:
+                    raise Nfs4Error(nfs4.NFS4ERR_OP_NOT_IN_SESSION, "no SEQUENCE")
+                if self.count > 1 and operation.number != nfs4.OP_SEQUENCE:
+                    raise Nfs4Error(nfs4.NFS4ERR_NOT_ONLY_OP, "must be the only operation")
+            elif operation.number == nfs4.OP_SEQUENCE:
+                raise Nfs4Error(nfs4.NFS4ERR_SEQUENCE_POS, "SEQUENCE is not the first operation")
+            if operation.modifies and self.reply_size_max:
+                self._check_size(self.reply_size + operation.reply_size)
+        if operation.needs_node and self.current is None:
+            raise Nfs4Error(nfs4.NFS4ERR_NOFILEHANDLE, "no current file handle")
+
+    def _check_size(self, size: int) -> None:
+        """Refuse what the session's channel could not carry (RFC 8881 2.10.6.4).  Raises Nfs4Error."""
+        if size <= self.reply_size_max:
+            return
+        assert self.session is not None
+        if size > self.session.reply_size_max:
+            raise Nfs4Error(nfs4.NFS4ERR_REP_TOO_BIG, f"a reply of {size} bytes")
+        raise Nfs4Error(nfs4.NFS4ERR_REP_TOO_BIG_TO_CACHE, f"a cached reply of {size} bytes")
+
+    def _add(self, operation: table.Operation, outcome: Any) -> None:
+        """Append a successful result."""
+        if operation.pack is None:
+            self.results.append(operation.success)
+            self.reply_size += 8
+        else:
+            packer = self.packer
+            packer.reset()
+            operation.pack(packer, outcome)
+            body = packer.get_parts()
+            size = self.reply_size + 8 + sum(map(len, body))
+            if size > self.reply_size_max and self.reply_size_max:
+                self._check_size(size)
+            self.results.append(operation.success)
+            self.results += body
+            self.reply_size = size
+        if operation.modifies:
+            self.mutated = True
+        if self.owner is not None:
+            self._remember_owner_reply(operation, nfs4.NFS4_OK, b"" if operation.pack is None else b"".join(body))
+
+    def _fail(self, operation: table.Operation, error: Exception) -> None:
+        """Append a failed result; the evaluation ends with it."""
+        if isinstance(error, ReplayedResult):
+            self.owner = None
+            self.status = error.status
+            self.results += [_TWO.pack(operation.number, error.status), error.result]
+            self.reply_size += 8 + len(error.result)
+            return
+        body: object = None
+        if isinstance(error, Nfs4Error):
+            self.status, body = error.status, error.body
+        elif isinstance(error, OSError):
+            self.status = status_of(error)
+            if self.status == nfs4.NFS4ERR_IO:
+                log.warning("operation.io_error", operation=operation.name, reason=str(error))
+        else:
+            self.server.fault(self, operation, error)
+            self.status = nfs4.NFS4ERR_SERVERFAULT
+        self.server.errors[self.status] += 1
+        self.packer.reset()
+        operation.pack_failure(self.packer, self.status, body)
+        result = self.packer.get_buffer()
+        number = nfs4.OP_ILLEGAL if operation.illegal else operation.number
+        self.results += [_TWO.pack(number, self.status), result]
+        self.reply_size += 8 + len(result)
+        if self.owner is not None:
+            self._remember_owner_reply(operation, self.status, result)
+
+    def _remember_owner_reply(self, operation: table.Operation, status: int, result: bytes) -> None:
+        """Keep an NFSv4.0 owner's seqid and last reply (RFC 7530 9.1.7)."""
+        assert self.owner is not None
+        owner, self.owner = self.owner, None
+        owner.remember(self, operation.number, status, result)
+
+    # -- replying -----------------------------------------------------------------------------------------
+
+    def _head(self, status: int, count: int) -> bytes:
+        tag = self.tag
+        size = len(tag)
+        if not size:
+            return struct.pack(">3I", status, 0, count)
+        return struct.pack(f">2I{size}s{-size & 3}xI", status, size, tag, count)
+
+    def _finish(self) -> None:
+        """Reply: the encoded reply and the changes become durable together, then the reply leaves."""
+        count = len(self.operations) if self.status == nfs4.NFS4_OK else self.index + 1
+        body = [self._head(self.status, count), *self.results]
+        server = self.server
+        slot = self.slot
+        if slot is not None:
+            slot.finish(self, body)
+        ticket = 0
+        if self.changes:
+            ticket = server.commit(self.changes)
+        elif self.revealed:
+            ticket = server.store_ticket()
+        if flags.debug:
+            self._log()
+        self.connection.reply(self.call.xid, body, ticket)
+        for connection, xid in self.retries:
+            connection.reply(xid, body, ticket)
+
+    def _log(self) -> None:
+        operations = " ".join(operation.name for operation, _ in self.operations[: self.index + 1])
+        log.debug(
+            "request",
+            xid=f"{self.call.xid:08x}",
+            peer=self.connection.peer,
+            client=self.client.label if self.client is not None else None,
+            session=self.session.sessionid.hex() if self.session is not None else None,
+            slot=self.slot.number if self.slot is not None else None,
+            operations=operations,
+            status=status_name(self.status),
+        )

@@ -1,0 +1,142 @@
+"""The settings as values: frozen, checked once, never read from a file again.
+
+Owns the names, defaults and ranges of every setting, and the error that lists all that is wrong.
+Must not know TOML or the command line (`nfsd.config.load`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+KIB = 1024
+MIB = 1024 * KIB
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+DURABILITIES = ("process", "power")
+RECOVERIES = ("resume", "reclaim")
+HANDLES = ("auto", "kernel", "table")
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: where it was said (`file:line`, or the option), and what is allowed."""
+
+    where: str
+    message: str
+    on_command_line: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; `problems` has everything that is wrong, not only the first."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class Address(NamedTuple):
+    """A host (name or address, without brackets) and a TCP port; port 0 asks the kernel for a free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSpec:
+    """Options for the clients that `match` names (an address, a CIDR network or a host name)."""
+
+    match: str
+    options: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSpec:
+    """One export as it was written; `nfsd.exports` reads the option texts.
+
+    `path` is absolute. `pseudo` is the path that clients see. `where` is the place to name in an error.
+    """
+
+    path: Path
+    pseudo: str
+    options: str = ""
+    clients: tuple[ClientSpec, ...] = ()
+    where: str = field(default="", compare=False)
+
+
+def limit(default: int, least: int, most: int, reason: str) -> Any:
+    """A limit's field: its default, its range, and the reason beside it."""
+    return field(default=default, metadata={"least": least, "most": most, "reason": reason})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """A limit on everything that a peer can make grow. Sizes are in bytes, the rest are counts."""
+
+    record_size_max: int = limit(
+        1 * MIB + 64 * KIB, 64 * KIB, 16 * MIB,
+        "the largest RPC record taken (RFC 5531 11): 1 MiB of data and room for the rest of its compound")
+    connections_max: int = limit(
+        10_000, 1, 1_000_000, "open TCP connections; more are closed as they arrive")
+    connections_per_address_max: int = limit(
+        1_000, 1, 1_000_000, "open TCP connections from one address, so that one peer cannot take them all")
+    requests_in_flight_max: int = limit(
+        256, 1, 65_536, "requests of one connection being worked on; then its bytes stay in the kernel")
+    ops_per_compound_max: int = limit(
+        64, 8, 1_024, "operations in a COMPOUND (ca_maxoperations, RFC 8881 18.36)")
+    clients_max: int = limit(
+        10_000, 1, 1_000_000, "client records, confirmed or not")
+    sessions_per_client_max: int = limit(
+        64, 1, 4_096, "sessions of one client (RFC 8881 18.36)")
+    slots_max: int = limit(
+        64, 1, 1_024, "slots of a session's fore channel (ca_maxrequests, RFC 8881 18.36)")
+    opens_max: int = limit(
+        1_000_000, 1, 100_000_000, "opens of all clients together")
+    threads: int = limit(
+        8, 1, 256, "threads for file work that may block")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that was chosen, complete and checked.
+
+    `server_owner` and `server_scope` (RFC 8881 2.10.4, 2.10.5) are None when they were not set: the server
+    then derives them from the store's secret, so that all nodes of one store agree.
+    """
+
+    exports: tuple[ExportSpec, ...]
+    state: Path
+    listen: Address = Address("0.0.0.0", 2049)
+    durability: str = "process"
+    recovery: str = "resume"
+    lease_time_s: int = 90
+    blackout_s: int = 30
+    control: Path
+    metrics: Address | None = None
+    log_file: Path | None = None
+    log_level: str = "info"
+    pair: bool = True
+    node: str
+    server_owner: str | None = None
+    server_scope: str | None = None
+    handles: str = "auto"
+    limits: Limits = field(default_factory=Limits)
+
+
+def as_plain(value: Any) -> Any:
+    """The same settings as JSON-able values, for `check-config -o json` and the log's first line."""
+    if isinstance(value, Address):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {item.name: as_plain(getattr(value, item.name)) for item in fields if item.compare}
+    if isinstance(value, tuple):
+        return [as_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,253 @@
+"""The control socket: how the command line asks a running server.
+
+Owns the socket file (mode 0600), one JSON line in and one JSON line out, and the client's side of both.
+Must not know what the answers mean; it only carries what the target's functions return.
+
+A request is `{"command": NAME, "arguments": {...}}`; a reply `{"ok": true, "result": ...}` or
+`{"ok": false, "error": TEXT}`. A connection may carry several requests, one after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from nfsd.log import get_logger
+
+REQUEST_SIZE_MAX = 64 * 1024
+"""No command needs more; a longer line ends the connection."""
+REPLY_SIZE_MAX = 1024 * 1024 * 1024
+"""A listing of some millions of opens; the client gives up beyond it."""
+CONNECTIONS_MAX = 16
+IDLE_TIME_S = 30.0
+STOP_TIME_S = 1.0
+"""How long stop waits for conversations to end."""
+ROWS_AT_ONCE = 256
+"""Rows encoded before the loop may serve somebody else again."""
+SOCKET_PATH_SIZE_MAX = 107
+"""sockaddr_un.sun_path has 108 bytes with its final NUL (unix(7))."""
+
+LISTINGS = ("status", "clients", "opens", "locks", "delegations")
+
+log = get_logger()
+
+
+class ControlError(Exception):
+    """The command was not carried out; the text names the cause and the remedy."""
+
+
+class NoServer(ControlError):
+    """Nobody answers on the control socket."""
+
+
+class ControlTarget(Protocol):
+    """The server, as the control socket sees it. Every result MUST be JSON-able."""
+
+    def status(self) -> dict[str, Any]:
+        """The keys of `status -o json`."""
+
+    def clients(self) -> list[dict[str, Any]]:
+        """One row a client."""
+
+    def opens(self) -> list[dict[str, Any]]:
+        """One row an open."""
+
+    def locks(self) -> list[dict[str, Any]]:
+        """One row a byte range."""
+
+    def delegations(self) -> list[dict[str, Any]]:
+        """One row a delegation."""
+
+    def expire(self, clientid: int) -> bool:
+        """Remove a client and all it holds; False if there is no such client."""
+
+
+@contextlib.contextmanager
+def _socket_path(path: Path) -> Iterator[str]:
+    """A name for `path` that fits into a sockaddr_un, by way of its directory's descriptor if it must."""
+    if len(os.fsencode(path)) <= SOCKET_PATH_SIZE_MAX:
+        yield str(path)
+        return
+    descriptor = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{path.name}"
+    finally:
+        os.close(descriptor)
+
+
+class ControlServer:
+    """Serves the control socket in the running event loop."""
+
+    def __init__(self, path: Path, target: ControlTarget) -> None:
+        self._path = path
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._identity: tuple[int, int] | None = None
+        self._conversations: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
+
+    async def start(self) -> None:
+        """Listen. A socket file that nobody answers on is replaced.
+
+        Raises: ControlError if another server answers on it, or if the path is no socket.
+        """
+        listener = self._bind()
+        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=REQUEST_SIZE_MAX)
+
+    def _bind(self) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._clear_path()
+            with _socket_path(self._path) as name:
+                # The mode is set on the socket before it has a name, so no moment is open to others.
+                os.fchmod(listener.fileno(), 0o600)
+                listener.bind(name)
+            os.chmod(self._path, 0o600)
+            about = os.lstat(self._path)
+        except OSError as error:
+            listener.close()
+            raise ControlError(f"cannot make the control socket {self._path}: {error.strerror}") from error
+        except ControlError:
+            listener.close()
+            raise
+        self._identity = (about.st_dev, about.st_ino)
+        return listener
+
+    def _clear_path(self) -> None:
+        """Remove a socket that a dead server left behind."""
+        try:
+            about = os.lstat(self._path)
+        except FileNotFoundError:
+            return
+        if not stat.S_ISSOCK(about.st_mode):
+            raise ControlError(f"{self._path} is no socket: remove it, or choose another with --control")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, _socket_path(self._path) as name:
+            probe.settimeout(1.0)
+            try:
+                probe.connect(name)
+            except ConnectionRefusedError:
+                os.unlink(self._path)
+                return
+        raise ControlError(f"another server answers on {self._path}: stop it, or choose another --control")
+
+    async def stop(self) -> None:
+        """Stop listening, end the connections, and remove the socket file if it is still ours."""
+        if self._server is not None:
+            self._server.close()
+            for writer in self._conversations.values():
+                writer.close()
+            conversations = [task for task in self._conversations if task is not None]
+            if conversations:
+                await asyncio.wait(conversations, timeout=STOP_TIME_S)
+            self._server = None
+        with contextlib.suppress(FileNotFoundError):
+            about = os.lstat(self._path)
+            if (about.st_dev, about.st_ino) == self._identity:
+                os.unlink(self._path)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._conversations) >= CONNECTIONS_MAX:
+            writer.close()
+            return
+        self._conversations[asyncio.current_task()] = writer
+        try:
+            while line := await self._next_line(reader):
+                await self._answer(line, writer)
+        except (TimeoutError, ConnectionError, ValueError) as error:
+            # ValueError is readline's word for a line beyond REQUEST_SIZE_MAX.
+            log.debug("control.closed", reason=str(error) or type(error).__name__)
+        finally:
+            self._conversations.pop(asyncio.current_task(), None)
+            writer.close()
+
+    async def _next_line(self, reader: asyncio.StreamReader) -> bytes:
+        async with asyncio.timeout(IDLE_TIME_S):
+            return await reader.readline()
+
+    async def _drain(self, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(IDLE_TIME_S):
+            await writer.drain()
+
+    async def _answer(self, line: bytes, writer: asyncio.StreamWriter) -> None:
+        try:
+            result = self._carry_out(line)
+        except ControlError as error:
+            writer.write(json.dumps({"ok": False, "error": str(error)}).encode() + b"\n")
+        else:
+            if isinstance(result, list):
+                await self._write_rows(result, writer)
+            else:
+                writer.write(json.dumps({"ok": True, "result": result}).encode() + b"\n")
+        await self._drain(writer)
+
+    async def _write_rows(self, rows: list[Any], writer: asyncio.StreamWriter) -> None:
+        """A long listing in pieces, so that clients of the server do not wait for it."""
+        writer.write(b'{"ok": true, "result": [')
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            piece = json.dumps(rows[start:start + ROWS_AT_ONCE])[1:-1]
+            writer.write((", " if start else "").encode() + piece.encode())
+            await self._drain(writer)
+            await asyncio.sleep(0)
+        writer.write(b"]}\n")
+
+    def _carry_out(self, line: bytes) -> Any:
+        try:
+            request = json.loads(line)
+        except ValueError as error:
+            raise ControlError(f"the request is no JSON: {error}") from error
+        if not isinstance(request, dict):
+            raise ControlError("the request is no JSON object")
+        command, arguments = request.get("command"), request.get("arguments", {})
+        if command in LISTINGS:
+            return getattr(self._target, command)()
+        if command == "expire":
+            clientid = arguments.get("clientid") if isinstance(arguments, dict) else None
+            if not isinstance(clientid, int) or isinstance(clientid, bool):
+                raise ControlError("expire needs the argument clientid, a whole number")
+            log.info("control.expire", client=f"{clientid:#x}")
+            return self._target.expire(clientid)
+        raise ControlError(f"unknown command {command!r}: this server knows {', '.join(LISTINGS)}, expire")
+
+
+def ask(path: Path, command: str, *, timeout_s: float = 10.0, **arguments: Any) -> Any:
+    """The server's result for one command, over the control socket at `path`; blocks.
+
+    Raises: NoServer if nobody listens there; ControlError if the answer is late, broken or a refusal.
+    """
+    request = json.dumps({"command": command, "arguments": arguments}).encode() + b"\n"
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _socket_path(path) as name:
+            connection.settimeout(timeout_s)
+            connection.connect(name)
+            connection.sendall(request)
+            with connection.makefile("rb") as stream:
+                line = stream.readline(REPLY_SIZE_MAX)
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
+        message = f"no server runs on this state directory: nobody answers on {path}"
+        raise NoServer(f"{message}. Start 'understudy serve', or give its --state or --control") from error
+    except PermissionError as error:
+        raise ControlError(f"{path} is not for this user: run as the server's user or as root") from error
+    except TimeoutError as error:
+        raise ControlError(f"no answer on {path} within {timeout_s:g} s: see the server's log") from error
+    except OSError as error:
+        raise ControlError(f"the server on {path} ended the conversation: {error.strerror}") from error
+    return _result(line, path)
+
+
+def _result(line: bytes, path: Path) -> Any:
+    if not line.endswith(b"\n"):
+        raise ControlError(f"the server on {path} stopped in the middle of its answer: see its log")
+    try:
+        reply = json.loads(line)
+    except ValueError as error:
+        raise ControlError(f"the answer on {path} is no JSON: is it this program's socket?") from error
+    if not isinstance(reply, dict) or not reply.get("ok"):
+        error_text = reply.get("error") if isinstance(reply, dict) else None
+        raise ControlError(str(error_text or f"the answer on {path} is not understood"))
+    return reply.get("result")

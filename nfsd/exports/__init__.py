@@ -1,0 +1,24 @@
+"""Exports: what is served, where clients see it, to whom, and as whom they act.
+
+Owns export options, client lists, squashing and the namespace. It must not know operations or connections.
+"""
+
+from nfsd.exports.clients import ClientMatch, resolve_name
+from nfsd.exports.export import Export, parse_export, parse_exports, squash
+from nfsd.exports.namespace import Namespace
+from nfsd.exports.options import AUTH_NONE, AUTH_SYS, ExportError, Options, parse_options
+
+__all__ = [
+    "AUTH_NONE",
+    "AUTH_SYS",
+    "ClientMatch",
+    "Export",
+    "ExportError",
+    "Namespace",
+    "Options",
+    "parse_export",
+    "parse_exports",
+    "parse_options",
+    "resolve_name",
+    "squash",
+]

@@ -1,0 +1,150 @@
+"""What clients see: the pseudo file system, the exports below it, and every live node by its handle.
+
+Owns putting the file systems together, and resolving handles. It must not know operations or connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from nfsd.exports.export import Export
+from nfsd.exports.options import AUTH_SYS, ExportError, Options
+from nfsd.vfs import credentials, kernelmode
+from nfsd.vfs.cache import NODE_COUNT_MAX, NodeCache
+from nfsd.vfs.handles import PSEUDO, HandleCodec
+from nfsd.vfs.interface import Node, StaleHandle
+from nfsd.vfs.kernelmode import KernelFileSystem
+from nfsd.vfs.posix import PosixFileSystem
+from nfsd.vfs.pseudo import PseudoFileSystem, fileid_of
+from nfsd.vfs.table import Commit
+from nfsd.vfs.tablemode import TableFileSystem
+
+Handles = Literal["auto", "kernel", "table"]
+
+
+class Namespace:
+    """Everything that one server serves.
+
+    `secret` is the cluster's, `rows` are the store's NAME records as (key, value), and `commit` takes the
+    ChangeSet of a row; both serve `handles="table"`. Without `commit` its handles die with the process.
+    """
+
+    def __init__(
+        self, exports: Sequence[Export], secret: bytes, *, handles: Handles = "auto",
+        rows: Iterable[tuple[bytes, bytes]] = (), commit: Commit | None = None, born_ns: int = 0,
+        node_limit: int = NODE_COUNT_MAX, path_fd_limit: int | None = None, data_fd_limit: int | None = None,
+    ) -> None:  # fmt: skip
+        credentials.configure()
+        self.exports = list(exports)
+        self.cache = NodeCache(
+            node_limit=node_limit, path_fd_limit=path_fd_limit, data_fd_limit=data_fd_limit)  # fmt: skip
+        self._codec = HandleCodec(secret)
+        self._rows = list(rows)
+        self._commit: Commit = commit or (lambda _changes: None)
+        self._handles = handles
+        self._nodes = self.cache.nodes
+        self._trees: dict[int, PosixFileSystem] = {}
+        self.pseudo: PseudoFileSystem | None = None
+        at_root = [export for export in self.exports if export.pseudo == "/"]
+        if at_root and len(self.exports) > 1:
+            raise ExportError("an export at / leaves no place for others: give it another pseudo path")
+        try:
+            if at_root:
+                self._root = self._open(at_root[0], None, None).root
+            else:
+                self._root = self._build_pseudo(born_ns)
+        except BaseException:
+            self.close()
+            raise
+        self._rows.clear()
+
+    def _build_pseudo(self, born_ns: int) -> Node:
+        paths = [export.pseudo for export in self.exports]
+        pseudo = self.pseudo = PseudoFileSystem(paths, self.cache, self._codec, born_ns=born_ns)
+        for export in self.exports:
+            tree = self._open(export, pseudo.parent_of(export.pseudo), fileid_of(export.pseudo))
+            pseudo.cover(export.pseudo, tree.root)
+        return pseudo.root
+
+    def _open(self, export: Export, parent: Node | None, junction: int | None) -> PosixFileSystem:
+        tree: PosixFileSystem
+        if self._handles == "kernel" or (self._handles == "auto" and kernelmode.usable(export.path)):
+            tree = KernelFileSystem(export, self.cache, self._codec, parent=parent, junction_fileid=junction)
+        else:
+            tree = TableFileSystem(
+                export, self.cache, self._codec, rows=self._rows, commit=self._commit, parent=parent,
+                junction_fileid=junction,
+            )  # fmt: skip
+        self._trees[export.id] = tree
+        return tree
+
+    def root(self) -> Node:
+        """Return the node that PUTROOTFH names."""
+        return self._root
+
+    def resolve(self, handle: bytes) -> Node:
+        """Return the node of a wire handle. Raises BadHandle, StaleHandle."""
+        node = self._nodes.get(handle)
+        if node is not None:
+            node.recent = True
+            return node
+        return self._resolve_cold(handle)
+
+    def _resolve_cold(self, handle: bytes) -> Node:
+        version, export_id, body = self._codec.decode(handle)
+        node = self.cache.find(handle)
+        if node is not None:
+            return node
+        if version == PSEUDO:
+            raise StaleHandle("no such directory above the exports")
+        tree = self._trees.get(export_id)
+        if tree is None or tree.handle_version != version:
+            raise StaleHandle("no such export, or its handles are of another kind now")
+        return tree.resolve(handle, body)
+
+    def options(self, node: Node, address: str) -> Options | None:
+        """Return what holds for a client on a node's export; None when it is not for that client.
+
+        Above the exports the defaults hold, except that any port will do.
+        """
+        export: Export | None = node.fs.export
+        return _ABOVE if export is None else export.options_for(address)
+
+    def flavours(self, node: Node, address: str) -> tuple[int, ...]:
+        """Return the authentication flavours for SECINFO; above the exports all that any of them takes."""
+        export: Export | None = node.fs.export
+        if export is not None:
+            options = export.options_for(address)
+            return options.flavours if options is not None else ()
+        found: dict[int, None] = {}
+        for each in self.exports:
+            options = each.options_for(address)
+            found.update(dict.fromkeys(options.flavours if options is not None else ()))
+        return tuple(found) or (AUTH_SYS,)
+
+    def modes(self) -> list[tuple[Export, str]]:
+        """Return each export with how its objects are found again, "kernel" or "table"."""
+        return [(tree.export, tree.mode_name) for tree in self._trees.values()]
+
+    @property
+    def acts_as_caller(self) -> bool:
+        """Whether operations run as their callers; otherwise everything is the server's own user's."""
+        return credentials.switching()
+
+    def adopt_thread(self) -> None:
+        """Make the calling thread the event loop's: the one that may close descriptors."""
+        self.cache.adopt_thread()
+
+    def reap(self, count: int = 256) -> int:
+        """Let go of some objects that were removed behind the server's back; call it every second or so."""
+        return self.cache.reap(count)
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        self.cache.close()
+        for tree in self._trees.values():
+            tree.close()
+
+
+_ABOVE = Options(secure=False)

@@ -1,0 +1,207 @@
+"""GETATTR, SETATTR, VERIFY, NVERIFY and ACCESS.
+
+Owns how attribute requests become file system calls and in which order changes are applied.  Must
+not know how a value is encoded (`nfsd.attributes`) or who may write by a stateid (`nfsd.state`).
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+from typing import TYPE_CHECKING, Any
+
+from nfsd import attributes
+from nfsd.attributes import SetAttrs
+from nfsd.errors import Nfs4Error, status_of
+from nfsd.vfs.interface import Credentials, Node
+from xdr.generated import nfs4
+
+if TYPE_CHECKING:
+    from nfsd.compound import Compound
+
+R, W, X = 4, 2, 1
+
+_SIZE_BIT = 1 << nfs4.FATTR4_SIZE
+_OWNER_BITS = 1 << nfs4.FATTR4_OWNER | 1 << nfs4.FATTR4_OWNER_GROUP
+_MODE_BITS = 1 << nfs4.FATTR4_MODE | 1 << nfs4.FATTR4_MODE_SET_MASKED
+_TIME_BITS = 1 << nfs4.FATTR4_TIME_ACCESS_SET | 1 << nfs4.FATTR4_TIME_MODIFY_SET
+
+
+def op_getattr(c: Compound, args: nfs4.GETATTR4args) -> bytes:
+    """GETATTR (RFC 8881 18.7): the result is an encoded fattr4, ready for the reply."""
+    node = c.node()
+    return attributes.encode_fattr(c, node, node.fs.stat(node), args.attr_request)
+
+
+def op_setattr(c: Compound, args: nfs4.SETATTR4args) -> int:
+    """SETATTR (RFC 8881 18.30): the mask of attributes that were set.
+
+    A failure's body is the same mask, of what had been set when it failed.
+    """
+    node = c.node()
+    fattr = args.obj_attributes
+    wanted = attributes.decode_settable(
+        fattr.attrmask, fattr.attr_vals, creating=False, minor=c.minor
+    )
+    cred = c.as_caller(node)
+    if node.fs.read_only:
+        raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only export")
+    by_open = False
+    if wanted.size is not None:
+        require_sizable(c, node)
+        by_open = c.server.state.check_io(c, args.stateid, node, True) is not None
+    return apply_attributes(node, cred, wanted, by_open=by_open)
+
+
+def require_sizable(c: Compound, node: Node) -> None:
+    """Raise Nfs4Error unless the object's size can be set (RFC 7530 16.32.4, RFC 8881 18.30.4)."""
+    if node.kind == stat.S_IFREG:
+        return
+    if node.kind == stat.S_IFDIR:
+        raise Nfs4Error(nfs4.NFS4ERR_ISDIR, "size of a directory")
+    raise Nfs4Error(nfs4.NFS4ERR_WRONG_TYPE if c.minor else nfs4.NFS4ERR_INVAL, "size of no regular file")
+
+
+def apply_attributes(node: Node, cred: Credentials, wanted: SetAttrs, *, by_open: bool = False) -> int:
+    """Set what is wanted, in the order size, owner, mode, times; returns the mask that was set.
+
+    `by_open`: an open stateid has already allowed the size.  Raises Nfs4Error whose body is the mask
+    set before the failure.
+    """
+    done = 0
+    for bits, changes in _steps(node, wanted, by_open=by_open):
+        try:
+            node.fs.setattr(node, cred, **changes)
+        except OSError as error:
+            if not done:
+                raise
+            raise Nfs4Error(status_of(error), str(error), done) from error
+        done |= bits
+    return done
+
+
+def _steps(node: Node, wanted: SetAttrs, *, by_open: bool) -> list[tuple[int, dict[str, Any]]]:
+    """The file system calls that set what is wanted, each with the attribute bits it covers.
+
+    The mode follows the owner because the kernel drops set-id bits when the owner changes.  A
+    symbolic link has no mode of its own: setting one does nothing, and is not reported as set.
+    """
+    steps: list[tuple[int, dict[str, Any]]] = []
+    mask = wanted.mask
+    if wanted.size is not None:
+        steps.append((_SIZE_BIT, {"size": wanted.size, "by_open": by_open}))
+    if mask & _OWNER_BITS:
+        steps.append((mask & _OWNER_BITS, {"uid": wanted.uid, "gid": wanted.gid}))
+    if mask & _MODE_BITS and node.kind != stat.S_IFLNK:
+        mode = wanted.mode
+        if wanted.masked_mode is not None:
+            mode = wanted.creation_mode(stat.S_IMODE(node.fs.stat(node).st_mode))
+        steps.append((mask & _MODE_BITS, {"mode": mode}))
+    if mask & _TIME_BITS:
+        times: dict[str, Any] = {
+            "atime_ns": wanted.atime_ns,
+            "mtime_ns": wanted.mtime_ns,
+            "now_atime": wanted.now_atime,
+            "now_mtime": wanted.now_mtime,
+        }
+        steps.append((mask & _TIME_BITS, times))
+    return steps
+
+
+def finish_creation(node: Node, cred: Credentials, wanted: SetAttrs, *, mode_done: bool = True) -> int:
+    """Set what a new object was wanted with besides its mode; returns the mask that was set.
+
+    The object exists already, so what its creator may not set is left out of the mask instead of
+    failing the operation (RFC 8881 18.4.3, 18.16.3).  `mode_done`: the mode was given at creation.
+    """
+    done = wanted.creation_mask() if mode_done else 0
+    rest = wanted.mask & ~done
+    if not rest:
+        return done
+    for bits, changes in _steps(node, wanted, by_open=True):
+        if not bits & rest:
+            continue
+        try:
+            node.fs.setattr(node, cred, **changes)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP):
+                raise
+        else:
+            done |= bits
+    return done
+
+
+def op_verify(c: Compound, args: nfs4.VERIFY4args) -> None:
+    """VERIFY (RFC 8881 18.31): go on only if the attributes are the same."""
+    if not _same(c, args.obj_attributes):
+        raise Nfs4Error(nfs4.NFS4ERR_NOT_SAME, "attributes differ")
+
+
+def op_nverify(c: Compound, args: nfs4.NVERIFY4args) -> None:
+    """NVERIFY (RFC 8881 18.15): go on only if the attributes differ."""
+    if _same(c, args.obj_attributes):
+        raise Nfs4Error(nfs4.NFS4ERR_SAME, "attributes are the same")
+
+
+def _same(c: Compound, fattr: nfs4.fattr4) -> bool:
+    node = c.node()
+    return attributes.same(c, node, node.fs.stat(node), fattr.attrmask, bytes(fattr.attr_vals))
+
+
+# -- ACCESS --------------------------------------------------------------------------------------------
+
+_XATTR_RIGHTS = {nfs4.ACCESS4_XAREAD: R, nfs4.ACCESS4_XAWRITE: W, nfs4.ACCESS4_XALIST: R}
+
+# What each ACCESS bit takes, all of the permissions named.  Bits that mean nothing for an object are
+# absent and answered as not supported (RFC 8881 18.1.3); a directory's children are changed by writing
+# to it and passing through it.
+_DIRECTORY_RIGHTS = {
+    nfs4.ACCESS4_READ: R,
+    nfs4.ACCESS4_LOOKUP: X,
+    nfs4.ACCESS4_MODIFY: W | X,
+    nfs4.ACCESS4_EXTEND: W | X,
+    nfs4.ACCESS4_DELETE: W | X,
+}
+_FILE_RIGHTS = {
+    nfs4.ACCESS4_READ: R,
+    nfs4.ACCESS4_MODIFY: W,
+    nfs4.ACCESS4_EXTEND: W,
+    nfs4.ACCESS4_EXECUTE: X,
+}
+
+
+class _Rights:
+    """ACCESS bits of one kind of object, as tables over the eight combinations of R, W and X."""
+
+    __slots__ = ("allowed", "needs", "supported")
+
+    def __init__(self, rights: dict[int, int]) -> None:
+        self.supported = sum(rights)
+        # allowed[granted] has the bits whose every permission is in granted.
+        self.allowed = tuple(
+            sum(bit for bit, needs in rights.items() if needs & ~granted == 0) for granted in range(8)
+        )
+        self.needs = tuple(rights.items())
+
+
+def _by_minor(rights: dict[int, int]) -> tuple[_Rights, ...]:
+    plain = _Rights(rights)
+    return plain, plain, _Rights(rights | _XATTR_RIGHTS)
+
+
+_OF_DIRECTORY, _OF_FILE = _by_minor(_DIRECTORY_RIGHTS), _by_minor(_FILE_RIGHTS)
+
+
+def op_access(c: Compound, args: nfs4.ACCESS4args) -> nfs4.ACCESS4resok:
+    """ACCESS (RFC 8881 18.1, RFC 8276 8.4.1): the kernel decides, as the caller."""
+    node = c.node()
+    rights = (_OF_DIRECTORY if node.kind == stat.S_IFDIR else _OF_FILE)[c.minor]
+    supported = rights.supported & args.access
+    want = 0
+    for bit, needs in rights.needs:
+        if bit & supported:
+            want |= needs
+    granted = node.fs.access(node, want, c.as_caller(node)) if want else 0
+    if granted & W and not c.may_write(node):
+        granted &= ~W
+    return nfs4.ACCESS4resok(supported, supported & rights.allowed[granted])

@@ -1,0 +1,292 @@
+"""Operations on directories and their names: LOOKUP(P), READDIR, CREATE, REMOVE, SECINFO(_NO_NAME).
+
+Owns the rules for names on the wire and the layout of READDIR replies.  Must not know how a
+directory is read or changed; that is the file system's.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+from typing import TYPE_CHECKING
+
+from nfsd import attributes
+from nfsd.attributes.wire import opaque
+from nfsd.errors import Nfs4Error, status_of
+from nfsd.ops.attributes import finish_creation
+from nfsd.vfs.interface import BadCookie, Credentials, Node
+from xdr.generated import nfs4
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nfsd.compound import Compound
+
+# -- names and kinds -----------------------------------------------------------------------------------
+
+
+def check_name(node: Node, name: bytes) -> bytes:
+    """`name`, if it may stand for an entry of the directory `node` (RFC 8881 14.3, 15.1.9).
+
+    Raises Nfs4Error INVAL for an empty name, NAMETOOLONG beyond the file system's limit, BADCHAR
+    for "/" or NUL in it, BADNAME for "." and "..".  Bytes that are not UTF-8 pass, as local programs
+    may have made such names.
+    """
+    if not name:
+        raise Nfs4Error(nfs4.NFS4ERR_INVAL, "empty name")
+    if len(name) > node.fs.maxname:
+        raise Nfs4Error(nfs4.NFS4ERR_NAMETOOLONG, f"a name of {len(name)} bytes")
+    if b"/" in name or b"\0" in name:
+        raise Nfs4Error(nfs4.NFS4ERR_BADCHAR, "slash or NUL in a name")
+    if name in (b".", b".."):
+        raise Nfs4Error(nfs4.NFS4ERR_BADNAME, "dot name")
+    return name
+
+
+def require_directory(node: Node) -> None:
+    """Raise Nfs4Error NOTDIR unless the object is a directory."""
+    if node.kind != stat.S_IFDIR:
+        raise Nfs4Error(nfs4.NFS4ERR_NOTDIR, "not a directory")
+
+
+def require_passable(node: Node) -> None:
+    """Raise Nfs4Error SYMLINK or NOTDIR unless names can be looked up in the object (RFC 8881 18.13.4)."""
+    if node.kind == stat.S_IFLNK:
+        raise Nfs4Error(nfs4.NFS4ERR_SYMLINK, "lookup in a symbolic link")
+    require_directory(node)
+
+
+def require_writable(node: Node) -> None:
+    """Raise Nfs4Error ROFS where the object's export is read-only."""
+    if node.fs.read_only:
+        raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only export")
+
+
+def change_of(node: Node) -> int:
+    """The node's change attribute now."""
+    fs = node.fs
+    return fs.change(node, fs.stat(node))
+
+
+def change_info(node: Node, before: int) -> nfs4.change_info4:
+    """What an operation did to a directory's change attribute since `before` was read.
+
+    Atomic, because the operations that use it run from the first reading to the second without
+    letting any other request in (RFC 8881 3.3.6).
+    """
+    return nfs4.change_info4(True, before, change_of(node))
+
+
+# -- LOOKUP and LOOKUPP --------------------------------------------------------------------------------
+
+
+def op_lookup(c: Compound, args: nfs4.LOOKUP4args) -> None:
+    """LOOKUP (RFC 8881 18.13): the current file handle becomes the named object's."""
+    node = c.node()
+    if node.kind != stat.S_IFDIR:
+        require_passable(node)
+    name = check_name(node, args.objname)
+    c.set_node(node.fs.lookup(node, name, c.as_caller(node)))
+
+
+def op_lookupp(c: Compound, _args: None) -> None:
+    """LOOKUPP (RFC 8881 18.14): the current file handle becomes the parent directory's."""
+    node = c.node()
+    require_passable(node)
+    c.set_node(node.fs.parent(node, c.as_caller(node)))
+
+
+# -- READDIR -------------------------------------------------------------------------------------------
+
+# Cookies 1 and 2 are reserved by the protocol (RFC 8881 18.23.3).
+_RESERVED_COOKIES = (1, 2)
+_NO_VERIFIER = bytes(8)
+# cookieverf4, the end of the list, eof.
+_REPLY_FRAME_SIZE = 16
+_ENTRY_HEAD = struct.Struct(">IQ")
+_EMPTY_FATTR = bytes(8)
+_RDATTR_ERROR_BIT = 1 << nfs4.FATTR4_RDATTR_ERROR
+
+
+def op_readdir(c: Compound, args: nfs4.READDIR4args) -> bytes:
+    """READDIR (RFC 8881 18.23): the encoded READDIR4resok.
+
+    `maxcount` bounds the whole result, `dircount` (0: unbounded) the names and cookies; the first
+    entry goes out whatever `dircount` says.  Raises Nfs4Error TOOSMALL where not even one entry fits.
+    """
+    node = c.node()
+    require_directory(node)
+    attributes.check_readable(c.minor, args.attr_request)
+    cookie = args.cookie
+    if cookie in _RESERVED_COOKIES:
+        raise Nfs4Error(nfs4.NFS4ERR_BAD_COOKIE, "reserved cookie")
+    if cookie and args.cookieverf != _NO_VERIFIER:
+        raise Nfs4Error(nfs4.NFS4ERR_NOT_SAME, "cookie verifier this server never gave")
+    room = args.maxcount - _REPLY_FRAME_SIZE
+    if room < 0:
+        raise Nfs4Error(nfs4.NFS4ERR_TOOSMALL, "maxcount below an empty result")
+    cred = c.as_caller(node)
+    describe = _describer(c, node, cred, args.attr_request)
+    try:
+        parts, eof = _fill(c, node, cred, cookie, room, args.dircount or args.maxcount, describe)
+    except BadCookie:
+        raise Nfs4Error(nfs4.NFS4ERR_BAD_COOKIE, "no such cookie") from None
+    parts.insert(0, _NO_VERIFIER)
+    parts.append(b"\0\0\0\0\0\0\0\1" if eof else b"\0\0\0\0\0\0\0\0")
+    return b"".join(parts)
+
+
+def _fill(
+    c: Compound, node: Node, cred: Credentials, cookie: int, room: int, name_room: int,
+    describe: Callable[[bytes], bytes | None],
+) -> tuple[list[bytes], bool]:  # fmt: skip
+    """Encoded entries as far as they fit, and whether the directory ended."""
+    parts: list[bytes] = []
+    for entry_cookie, name in node.fs.readdir(node, cookie, cred):
+        name_room -= 12 + len(name) + (-len(name) & 3)
+        if name_room < 0 and parts:
+            return parts, False
+        fattr = describe(name)
+        if fattr is None:
+            continue
+        encoded = _ENTRY_HEAD.pack(1, entry_cookie) + opaque(name) + fattr
+        room -= len(encoded)
+        if room < 0:
+            if not parts:
+                raise Nfs4Error(nfs4.NFS4ERR_TOOSMALL, "maxcount below the first entry")
+            return parts, False
+        parts.append(encoded)
+    return parts, True
+
+
+def _describer(c: Compound, directory: Node, cred: Credentials, mask: int) -> Callable[[bytes], bytes | None]:
+    """A function from an entry's name to its encoded fattr4; None for an entry that is gone.
+
+    An entry whose attributes cannot be read carries the error in rdattr_error where the client asked
+    for that, and fails the operation where it did not (RFC 8881 18.23.3).
+    """
+    plan = attributes.plan_for(c.minor, mask)
+    if not plan.mask:
+        return lambda _name: _EMPTY_FATTR
+    if not plan.needs_node:
+        return lambda _name: attributes.rdattr_error_fattr(nfs4.NFS4_OK)
+    fs = directory.fs
+    lookup, encode = fs.lookup, attributes.encode_fattr
+
+    def describe(name: bytes) -> bytes | None:
+        try:
+            node = lookup(directory, name, cred)
+            return encode(c, node, node.fs.stat(node), mask)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            if not mask & _RDATTR_ERROR_BIT:
+                raise
+            return attributes.rdattr_error_fattr(status_of(error))
+
+    return describe
+
+
+# -- CREATE and REMOVE ---------------------------------------------------------------------------------
+
+_SPECIAL_KINDS = {
+    nfs4.NF4SOCK: stat.S_IFSOCK,
+    nfs4.NF4FIFO: stat.S_IFIFO,
+    nfs4.NF4BLK: stat.S_IFBLK,
+    nfs4.NF4CHR: stat.S_IFCHR,
+}
+_MODE_DEFAULT = 0o777
+_SPECIAL_MODE_DEFAULT = 0o666
+
+
+def op_create(c: Compound, args: nfs4.CREATE4args) -> nfs4.CREATE4resok:
+    """CREATE (RFC 8881 18.4): a new object that is no regular file, which becomes the current one."""
+    parent = c.node()
+    kind = args.objtype.type
+    if kind not in (nfs4.NF4DIR, nfs4.NF4LNK) and kind not in _SPECIAL_KINDS:
+        raise Nfs4Error(nfs4.NFS4ERR_BADTYPE, "CREATE of a type it does not make")
+    require_directory(parent)
+    name = check_name(parent, args.objname)
+    fattr = args.createattrs
+    wanted = attributes.decode_settable(fattr.attrmask, fattr.attr_vals, creating=True, minor=c.minor)
+    if wanted.size is not None:
+        raise Nfs4Error(nfs4.NFS4ERR_INVAL, "size of an object that has none")
+    cred = c.as_caller(parent)
+    require_writable(parent)
+    before = change_of(parent)
+    node = _make(parent, name, cred, args.objtype, wanted)
+    attrset = finish_creation(node, cred, wanted, mode_done=node.kind != stat.S_IFLNK)
+    info = change_info(parent, before)
+    c.set_node(node)
+    return nfs4.CREATE4resok(info, attrset)
+
+
+def _make(
+    parent: Node, name: bytes, cred: Credentials, objtype: nfs4.createtype4, wanted: attributes.SetAttrs
+) -> Node:
+    fs = parent.fs
+    kind = objtype.type
+    if kind == nfs4.NF4DIR:
+        return fs.mkdir(parent, name, cred, wanted.creation_mode(_MODE_DEFAULT))
+    if kind == nfs4.NF4LNK:
+        target = objtype.linkdata
+        if not target or b"\0" in target:
+            raise Nfs4Error(nfs4.NFS4ERR_INVAL, "symbolic link with an empty target or NUL in it")
+        return fs.symlink(parent, name, target, cred)
+    rdev = 0
+    if kind in (nfs4.NF4BLK, nfs4.NF4CHR):
+        assert objtype.devdata is not None
+        rdev = _device(objtype.devdata)
+    mode = wanted.creation_mode(_SPECIAL_MODE_DEFAULT)
+    return fs.mknod(parent, name, cred, mode, _SPECIAL_KINDS[kind], rdev)
+
+
+def _device(devdata: nfs4.specdata4) -> int:
+    """The device number.  Raises Nfs4Error INVAL where the kernel's 12 and 20 bits cannot hold it."""
+    if devdata.specdata1 >= 1 << 12 or devdata.specdata2 >= 1 << 20:
+        raise Nfs4Error(nfs4.NFS4ERR_INVAL, "device number too large")
+    return os.makedev(devdata.specdata1, devdata.specdata2)
+
+
+def op_remove(c: Compound, args: nfs4.REMOVE4args) -> nfs4.REMOVE4resok:
+    """REMOVE (RFC 8881 18.25): a name goes, be it a file's or an empty directory's."""
+    parent = c.node()
+    require_directory(parent)
+    name = check_name(parent, args.target)
+    cred = c.as_caller(parent)
+    require_writable(parent)
+    before = change_of(parent)
+    parent.fs.remove(parent, name, cred)
+    return nfs4.REMOVE4resok(change_info(parent, before))
+
+
+# -- SECINFO -------------------------------------------------------------------------------------------
+
+
+def op_secinfo(c: Compound, args: nfs4.SECINFO4args) -> list[nfs4.secinfo4]:
+    """SECINFO (RFC 8881 18.29): the flavours by which a name's object may be reached."""
+    parent = c.node()
+    require_directory(parent)
+    name = check_name(parent, args.name)
+    return _answer(c, parent.fs.lookup(parent, name, c.as_caller(parent)))
+
+
+def op_secinfo_no_name(c: Compound, args: int) -> list[nfs4.secinfo4]:
+    """SECINFO_NO_NAME (RFC 8881 18.45): the same for the current object or its parent."""
+    node = c.node()
+    if args == nfs4.SECINFO_STYLE4_PARENT:
+        require_directory(node)
+        node = node.fs.parent(node, c.as_caller(node))
+    return _answer(c, node)
+
+
+def _answer(c: Compound, node: Node) -> list[nfs4.secinfo4]:
+    """The flavours of `node`; from 4.1 on the current file handle is used up (RFC 8881 2.6.3.1.1.8)."""
+    flavours = c.server.namespace.flavours(node, c.connection.address)
+    if not flavours:
+        raise Nfs4Error(nfs4.NFS4ERR_ACCESS, "export that is not for this client")
+    if c.minor:
+        c.set_node(None)
+    return [nfs4.secinfo4(flavour) for flavour in flavours]

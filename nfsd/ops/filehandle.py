@@ -1,0 +1,47 @@
+"""PUTFH, PUTROOTFH, PUTPUBFH, GETFH, SAVEFH, RESTOREFH (RFC 8881 18.8, 18.19-18.21, 18.27, 18.28)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nfsd.errors import Nfs4Error
+from xdr.generated import nfs4
+
+if TYPE_CHECKING:
+    from nfsd.compound import Compound
+
+
+def op_putfh(c: Compound, args: nfs4.PUTFH4args) -> None:
+    """Make a file handle the current one.  Raises BADHANDLE, STALE, WRONGSEC, ACCESS."""
+    node = c.server.namespace.resolve(args.object)
+    c.as_caller(node)
+    c.current = node
+    c.stateid = None
+
+
+def op_putrootfh(c: Compound, _args: None) -> None:
+    """Make the root of the pseudo file system the current file handle (PUTPUBFH does the same here)."""
+    node = c.server.namespace.root()
+    c.as_caller(node)
+    c.current = node
+    c.stateid = None
+
+
+def op_getfh(c: Compound, _args: None) -> nfs4.GETFH4resok:
+    """Tell the current file handle."""
+    return nfs4.GETFH4resok(c.node().handle)
+
+
+def op_savefh(c: Compound, _args: None) -> None:
+    """Save the current file handle, and the current stateid with it."""
+    c.saved = c.node()
+    c.saved_stateid = c.stateid
+
+
+def op_restorefh(c: Compound, _args: None) -> None:
+    """Make the saved file handle the current one.  Raises RESTOREFH or NOFILEHANDLE when there is none."""
+    if c.saved is None:
+        status = nfs4.NFS4ERR_NOFILEHANDLE if c.minor else nfs4.NFS4ERR_RESTOREFH
+        raise Nfs4Error(status, "no saved file handle")
+    c.current = c.saved
+    c.stateid = c.saved_stateid

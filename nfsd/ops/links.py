@@ -1,0 +1,83 @@
+"""Operations that move and multiply names: LINK, RENAME, READLINK.
+
+Owns their argument rules.  Must not know how a file system keeps an open file that lost its name.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from nfsd.errors import Nfs4Error
+from nfsd.ops.directory import change_info, change_of, check_name, require_directory, require_writable
+from nfsd.vfs.interface import Credentials, Node
+from xdr.generated import nfs4
+
+if TYPE_CHECKING:
+    from nfsd.compound import Compound
+
+
+def op_link(c: Compound, args: nfs4.LINK4args) -> nfs4.LINK4resok:
+    """LINK (RFC 8881 18.9): one more name, in the current directory, for the saved object."""
+    node = c.saved_node()
+    parent = c.node()
+    require_directory(parent)
+    if node.kind == stat.S_IFDIR:
+        raise Nfs4Error(nfs4.NFS4ERR_ISDIR, "hard link to a directory")
+    name = check_name(parent, args.newname)
+    _require_same_fs(node, parent)
+    cred = c.as_caller(parent)
+    require_writable(parent)
+    before = change_of(parent)
+    parent.fs.link(node, parent, name, cred)
+    return nfs4.LINK4resok(change_info(parent, before))
+
+
+def op_rename(c: Compound, args: nfs4.RENAME4args) -> nfs4.RENAME4resok:
+    """RENAME (RFC 8881 18.26): a name of the saved directory becomes one of the current directory.
+
+    Renaming an object to another name of itself changes nothing, nor the directories' change
+    attributes.
+    """
+    source = c.saved_node()
+    target = c.node()
+    require_directory(source)
+    require_directory(target)
+    oldname = check_name(source, args.oldname)
+    newname = check_name(target, args.newname)
+    _require_same_fs(source, target)
+    cred = c.as_caller(target)
+    require_writable(target)
+    if _is_same_object(source, oldname, target, newname, cred):
+        unchanged = change_of(source), change_of(target)
+        return nfs4.RENAME4resok(*(nfs4.change_info4(True, value, value) for value in unchanged))
+    source_before = change_of(source)
+    target_before = change_of(target)
+    source.fs.rename(source, oldname, target, newname, cred)
+    return nfs4.RENAME4resok(change_info(source, source_before), change_info(target, target_before))
+
+
+def _is_same_object(source: Node, oldname: bytes, target: Node, newname: bytes, cred: Credentials) -> bool:
+    """Whether both names exist and are of one object: the kernel's rename does nothing then."""
+    try:
+        there = target.fs.lookup(target, newname, cred)
+        here = source.fs.lookup(source, oldname, cred)
+    except OSError:
+        # Whatever is wrong, or the usual case of a new name: renaming tells.
+        return False
+    return here is there or os.path.samestat(here.fs.stat(here), there.fs.stat(there))
+
+
+def _require_same_fs(node: Node, other: Node) -> None:
+    if node.fs is not other.fs:
+        raise Nfs4Error(nfs4.NFS4ERR_XDEV, "objects in different file systems")
+
+
+def op_readlink(c: Compound, _args: None) -> nfs4.READLINK4resok:
+    """READLINK (RFC 8881 18.24): where the current symbolic link points."""
+    node = c.node()
+    if node.kind != stat.S_IFLNK:
+        status = nfs4.NFS4ERR_WRONG_TYPE if c.minor else nfs4.NFS4ERR_INVAL
+        raise Nfs4Error(status, "not a symbolic link")
+    return nfs4.READLINK4resok(node.fs.readlink(node, c.as_caller(node)))

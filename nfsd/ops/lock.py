@@ -1,0 +1,140 @@
+"""LOCK, LOCKT, LOCKU, RELEASE_LOCKOWNER (RFC 8881 18.10-18.12; RFC 7530 16.10-16.12, 16.37)."""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+from nfsd.errors import Nfs4Error
+from nfsd.ops.client40 import confirmed_client
+from nfsd.ops.owner40 import begin_by_stateid, lock_owner
+from nfsd.state import locks
+from nfsd.state.locks import WRITE_TYPES, LockState
+from nfsd.state.opens import OpenState
+from xdr.generated import nfs4
+
+if TYPE_CHECKING:
+    from nfsd.compound import Compound
+    from nfsd.state.owners import SeqidOwner
+    from nfsd.vfs.interface import Node
+
+
+def op_lock(c: Compound, args: nfs4.LOCK4args) -> nfs4.LOCK4resok:
+    """Take a byte-range lock.  Raises DENIED with who has it, OPENMODE, INVAL, NO_GRACE, BAD_STATEID ..."""
+    node = _regular(c)
+    exclusive = args.locktype in WRITE_TYPES
+    if args.locker.new_lock_owner:
+        held, owner, seqid_owner = _new_owner(c, node, args.locker.open_owner)
+    else:
+        held, owner, seqid_owner = _known_owner(c, node, args.locker.lock_owner)
+    start, end = locks.range_of(args.offset, args.length)
+    need = nfs4.OPEN4_SHARE_ACCESS_WRITE if exclusive else nfs4.OPEN4_SHARE_ACCESS_READ
+    if not held.access & need:
+        raise Nfs4Error(nfs4.NFS4ERR_OPENMODE, "the open does not allow that lock")
+    if args.reclaim:
+        raise Nfs4Error(nfs4.NFS4ERR_NO_GRACE, "there is nothing to reclaim")
+    state = c.server.state
+    locks.check_range(state, c, node.handle, held.client.key + owner, start, end, exclusive)
+    lock = locks.lock_state(state, c, held, owner)
+    if seqid_owner is not None and lock.seqid_owner is None:
+        lock.seqid_owner = seqid_owner
+        seqid_owner.users += 1
+    locks.take(state, c, lock, start, end, exclusive)
+    c.stateid = (lock.seqid, lock.other)
+    return nfs4.LOCK4resok(lock.stateid())
+
+
+def _regular(c: Compound) -> Node:
+    node = c.node()
+    if node.kind == stat.S_IFREG:
+        return node
+    if node.kind == stat.S_IFDIR:
+        raise Nfs4Error(nfs4.NFS4ERR_ISDIR, "a lock on a directory")
+    status = nfs4.NFS4ERR_SYMLINK if c.minor and node.kind == stat.S_IFLNK else nfs4.NFS4ERR_INVAL
+    raise Nfs4Error(status, "a lock on no regular file")
+
+
+def _new_owner(
+    c: Compound, node: Node, locker: nfs4.open_to_lock_owner4 | None
+) -> tuple[OpenState, bytes, SeqidOwner | None]:
+    """The lock owner's first lock under this open: found by the open's stateid."""
+    assert locker is not None
+    if not c.minor:
+        begin_by_stateid(c, locker.open_stateid, locker.open_seqid)
+    held = c.server.state.find_open(c, locker.open_stateid, node)
+    if held.seqid_owner is not None and not held.seqid_owner.confirmed:
+        raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "the open owner has not been confirmed")
+    owner = locker.lock_owner.owner
+    if c.minor:
+        return held, owner, None
+    seqid_owner = lock_owner(c, held.client, owner)
+    if (held.client.key + owner, held.handle) in c.server.state.locks:
+        raise Nfs4Error(nfs4.NFS4ERR_BAD_SEQID, "the lock owner has a stateid on this file")
+    if seqid_owner.seqid is not None and seqid_owner.users == 0:
+        seqid_owner.seqid = None
+    seqid_owner.seqid = locker.lock_seqid
+    return held, owner, seqid_owner
+
+
+def _known_owner(
+    c: Compound, node: Node, locker: nfs4.exist_lock_owner4 | None
+) -> tuple[OpenState, bytes, SeqidOwner | None]:
+    """A further lock of the same owner: found by the lock's stateid."""
+    assert locker is not None
+    if not c.minor:
+        begin_by_stateid(c, locker.lock_stateid, locker.lock_seqid)
+    found = _find_lock(c, locker.lock_stateid, node)
+    return found.open, found.owner, found.seqid_owner
+
+
+def _find_lock(c: Compound, stateid: nfs4.stateid4, node: Node) -> LockState:
+    found = c.server.state.find(c, stateid, node)
+    if not isinstance(found, LockState):
+        raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "an open stateid where a lock one is needed")
+    return found
+
+
+def op_lockt(c: Compound, args: nfs4.LOCKT4args) -> None:
+    """Ask whether a lock would be granted.  Raises DENIED with who has it."""
+    node = _regular(c)
+    if c.minor:
+        client = c.client
+        assert client is not None
+    else:
+        client = confirmed_client(c, args.owner.clientid)
+        client.renewed = c.now
+        c.client = client
+    start, end = locks.range_of(args.offset, args.length)
+    exclusive = args.locktype in WRITE_TYPES
+    locks.check_range(c.server.state, c, node.handle, client.key + args.owner.owner, start, end, exclusive)
+
+
+def op_locku(c: Compound, args: nfs4.LOCKU4args) -> nfs4.stateid4:
+    """Give a byte range back."""
+    node = c.node()
+    if not c.minor:
+        begin_by_stateid(c, args.lock_stateid, args.seqid)
+    lock = _find_lock(c, args.lock_stateid, node)
+    start, end = locks.range_of(args.offset, args.length)
+    locks.give_back(c, lock, start, end)
+    c.stateid = (lock.seqid, lock.other)
+    return lock.stateid()
+
+
+def op_release_lockowner(c: Compound, args: nfs4.RELEASE_LOCKOWNER4args) -> None:
+    """Forget a lock owner that holds nothing.  Raises LOCKS_HELD, STALE_CLIENTID."""
+    client = confirmed_client(c, args.lock_owner.clientid)
+    client.renewed = c.now
+    state = c.server.state
+    owner = client.lock_owners.get(args.lock_owner.owner)
+    if owner is None:
+        return
+    mine = [lock for held in client.opens.values() for lock in (held.locks or {}).values() if lock.owner == owner.owner]
+    if any(lock.held() for lock in mine):
+        raise Nfs4Error(nfs4.NFS4ERR_LOCKS_HELD, "the lock owner holds locks")
+    for lock in mine:
+        state.remove_lock(c.changes, lock)
+    del client.lock_owners[owner.owner]
+    owner.remove(c.changes)
+
+

@@ -1,0 +1,282 @@
+"""OPEN, OPEN_CONFIRM, OPEN_DOWNGRADE, CLOSE (RFC 8881 18.2, 18.16-18.18; RFC 7530 16.2, 16.16-16.19).
+
+Owns the order in which an OPEN is decided: owner, claim, name, kind, permission, shares; then it is applied.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from nfsd.attributes import SetAttrs, decode_settable
+from nfsd.errors import Nfs4Error
+from nfsd.ops.attributes import apply_attributes, finish_creation
+from nfsd.ops.client40 import confirmed_client
+from nfsd.ops.directory import change_info, change_of, check_name, require_directory
+from nfsd.ops.owner40 import begin_by_stateid, open_owner
+from nfsd.state import opens
+from nfsd.state.opens import OpenState
+from xdr.generated import nfs4
+
+if TYPE_CHECKING:
+    from nfsd.compound import Compound
+    from nfsd.state.clients import Client
+    from nfsd.state.owners import SeqidOwner
+    from nfsd.vfs.interface import Credentials, Node
+
+_READ, _WRITE = nfs4.OPEN4_SHARE_ACCESS_READ, nfs4.OPEN4_SHARE_ACCESS_WRITE
+_NAMED = (nfs4.CLAIM_NULL, nfs4.CLAIM_DELEGATE_CUR, nfs4.CLAIM_DELEGATE_PREV)
+_BY_HANDLE_41 = (nfs4.CLAIM_FH, nfs4.CLAIM_DELEG_CUR_FH, nfs4.CLAIM_DELEG_PREV_FH)
+_NO_DELEGATION = nfs4.open_delegation4(nfs4.OPEN_DELEGATE_NONE)
+_NONE_WANTED = nfs4.open_delegation4(
+    nfs4.OPEN_DELEGATE_NONE_EXT, od_whynone=nfs4.open_none_delegation4(nfs4.WND4_NOT_WANTED)
+)
+_NONE_TO_GIVE = nfs4.open_delegation4(
+    nfs4.OPEN_DELEGATE_NONE_EXT, od_whynone=nfs4.open_none_delegation4(nfs4.WND4_NOT_SUPP_FTYPE)
+)
+_WANT_MASK = 0xFF00
+_WANT_NO_DELEGATION = 0x0400
+# The signalling bits of RFC 8881 18.16.3 and OPEN_XOR_DELEGATION's of later extensions are taken and not used.
+_ACCESS_BITS_41 = 3 | _WANT_MASK | 0x30000 | 0x300000
+_VERIFIER_ATTRIBUTES = 1 << nfs4.FATTR4_TIME_ACCESS | 1 << nfs4.FATTR4_TIME_MODIFY
+_CREATE_MODE_DEFAULT = 0o666
+_SIZE_BIT = 1 << nfs4.FATTR4_SIZE
+
+
+class _Found:
+    """The file that an OPEN is about, and what finding or making it did."""
+
+    __slots__ = ("node", "created", "attrset", "info", "size")
+
+    def __init__(self, node: Node, created: bool, attrset: int, info: nfs4.change_info4, size: int | None) -> None:
+        self.node = node
+        self.created = created
+        self.attrset = attrset
+        self.info = info
+        self.size = size
+
+
+def op_open(c: Compound, args: nfs4.OPEN4args) -> nfs4.OPEN4resok:
+    """Open a regular file, which becomes the current file handle (RFC 8881 18.16)."""
+    client, seqid_owner = _who(c, args)
+    access, deny = _modes(c, args)
+    claim = args.claim.claim
+    creating = args.openhow.opentype == nfs4.OPEN4_CREATE
+    if claim == nfs4.CLAIM_NULL:
+        found = _by_name(c, args, creating)
+    elif claim == nfs4.CLAIM_FH and c.minor:
+        if creating:
+            raise Nfs4Error(nfs4.NFS4ERR_INVAL, "creating by file handle")
+        found = _Found(c.node(), False, 0, nfs4.change_info4(False, 0, 0), None)
+    else:
+        raise _claim_error(c, client, claim)
+    node = found.node
+    _require_regular(c, node)
+    cred = c.as_caller(node)
+    state = c.server.state
+    if not found.created:
+        _require_permission(c, node, cred, access)
+    truncating = not found.created and found.size is not None
+    opens.check_shares(
+        state, c, client, args.owner.owner, node.handle, access | (_WRITE if truncating else 0), deny
+    )
+    if truncating:
+        wanted = SetAttrs(_SIZE_BIT)
+        wanted.size = found.size
+        found.attrset = apply_attributes(node, cred, wanted, by_open=bool(access & _WRITE))
+    held = opens.grant(state, c, client, args.owner.owner, node, access, deny, seqid_owner)
+    c.current = node
+    c.stateid = (held.seqid, held.other)
+    rflags = nfs4.OPEN4_RESULT_LOCKTYPE_POSIX
+    if seqid_owner is not None and not seqid_owner.confirmed:
+        rflags |= nfs4.OPEN4_RESULT_CONFIRM
+    return nfs4.OPEN4resok(held.stateid(), found.info, rflags, found.attrset, _delegation(c, args.share_access))
+
+
+def _who(c: Compound, args: nfs4.OPEN4args) -> tuple[Client, SeqidOwner | None]:
+    """The client, and for NFSv4.0 the open owner with its sequence id admitted."""
+    if c.minor:
+        client = c.client
+        assert client is not None
+        if not client.reclaim_complete and args.claim.claim not in (
+            nfs4.CLAIM_PREVIOUS, nfs4.CLAIM_DELEGATE_PREV, nfs4.CLAIM_DELEG_PREV_FH
+        ):  # fmt: skip
+            raise Nfs4Error(nfs4.NFS4ERR_GRACE, "RECLAIM_COMPLETE has not come yet (RFC 8881 18.51.3)")
+        return client, None
+    client = confirmed_client(c, args.owner.clientid)
+    client.renewed = c.now
+    c.client = client
+    owner = open_owner(c, client, args.owner.owner)
+    owner.begin(c, args.seqid)
+    return client, owner
+
+
+def _modes(c: Compound, args: nfs4.OPEN4args) -> tuple[int, int]:
+    """The access and denial asked for.  Raises INVAL."""
+    access, deny = args.share_access, args.share_deny
+    if c.minor and not access & ~_ACCESS_BITS_41:
+        access &= 3
+    if not 1 <= access <= 3 or deny > 3:
+        raise Nfs4Error(nfs4.NFS4ERR_INVAL, f"access {args.share_access:#x}, deny {deny:#x}")
+    return access, deny
+
+
+def _claim_error(c: Compound, client: Client, claim: int) -> Nfs4Error:
+    """Why a claim cannot be met: nothing is being reclaimed, and no delegations are given out."""
+    if claim == nfs4.CLAIM_PREVIOUS:
+        c.node()
+        return Nfs4Error(nfs4.NFS4ERR_NO_GRACE, f"{client.label} has nothing to reclaim")
+    if claim in (nfs4.CLAIM_DELEGATE_PREV, nfs4.CLAIM_DELEG_PREV_FH):
+        return Nfs4Error(nfs4.NFS4ERR_NOTSUPP, "delegations are not kept over a client's restart")
+    if claim == nfs4.CLAIM_DELEGATE_CUR or c.minor and claim == nfs4.CLAIM_DELEG_CUR_FH:
+        return Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "no such delegation")
+    return Nfs4Error(nfs4.NFS4ERR_INVAL, f"claim {claim}")
+
+
+def _by_name(c: Compound, args: nfs4.OPEN4args, creating: bool) -> _Found:
+    """Find or make the file that a name in the current directory stands for."""
+    parent = c.node()
+    if parent.kind == stat.S_IFLNK:
+        raise Nfs4Error(nfs4.NFS4ERR_SYMLINK if c.minor else nfs4.NFS4ERR_NOTDIR, "not a directory")
+    require_directory(parent)
+    assert args.claim.file is not None
+    name = check_name(parent, args.claim.file)
+    cred = c.as_caller(parent)
+    if not creating:
+        change = change_of(parent)
+        return _Found(parent.fs.lookup(parent, name, cred), False, 0, nfs4.change_info4(True, change, change), None)
+    if not c.may_write(parent):
+        raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only for this client")
+    return _create(c, parent, name, cred, args.openhow.how)
+
+
+def _create(c: Compound, parent: Node, name: bytes, cred: Credentials, how: nfs4.createhow4 | None) -> _Found:
+    """OPEN4_CREATE in its four modes (RFC 8881 18.16.3)."""
+    assert how is not None
+    wanted, verifier = _initial(c, how)
+    before = change_of(parent)
+    fs = parent.fs
+    mode = wanted.creation_mode(_CREATE_MODE_DEFAULT if verifier is None else 0)
+    created = False
+    if verifier is not None:
+        node, created = fs.create(parent, name, cred, mode, exclusive=True, verifier=verifier)
+    else:
+        try:
+            node, created = fs.create(parent, name, cred, mode, exclusive=True)
+        except OSError as error:
+            if error.errno != errno.EEXIST or how.mode == nfs4.GUARDED4:
+                raise
+            node = fs.lookup(parent, name, cred)
+    attrset = 0
+    if created:
+        attrset = finish_creation(node, cred, wanted)
+        if verifier is not None:
+            attrset |= _VERIFIER_ATTRIBUTES
+    elif verifier is not None:
+        attrset = _VERIFIER_ATTRIBUTES | wanted.creation_mask()
+        created = True  # A retry of the create that made it: its maker may open it whatever the mode says.
+    size = 0 if wanted.size == 0 and not created else None
+    return _Found(node, created, attrset, change_info(parent, before), size)
+
+
+def _initial(c: Compound, how: nfs4.createhow4) -> tuple[SetAttrs, bytes | None]:
+    """The attributes and the verifier of a create.  Raises INVAL, ATTRNOTSUPP."""
+    if how.mode == nfs4.EXCLUSIVE4:
+        return SetAttrs(), how.createverf
+    if how.mode == nfs4.EXCLUSIVE4_1:
+        if not c.minor:
+            raise Nfs4Error(nfs4.NFS4ERR_INVAL, "EXCLUSIVE4_1 in NFSv4.0")
+        both = how.ch_createboth
+        assert both is not None
+        fattr = both.cva_attrs
+        wanted = decode_settable(fattr.attrmask, fattr.attr_vals, creating=True, minor=c.minor)
+        times = 1 << nfs4.FATTR4_TIME_ACCESS_SET | 1 << nfs4.FATTR4_TIME_MODIFY_SET
+        if wanted.mask & times:
+            raise Nfs4Error(nfs4.NFS4ERR_INVAL, "times hold the verifier (suppattr_exclcreat)")
+        return wanted, both.cva_verf
+    fattr_given = how.createattrs
+    assert fattr_given is not None
+    return decode_settable(fattr_given.attrmask, fattr_given.attr_vals, creating=True, minor=c.minor), None
+
+
+def _require_regular(c: Compound, node: Node) -> None:
+    kind = node.kind
+    if kind == stat.S_IFREG:
+        return
+    if kind == stat.S_IFDIR:
+        raise Nfs4Error(nfs4.NFS4ERR_ISDIR, "OPEN of a directory")
+    if kind == stat.S_IFLNK or not c.minor:
+        raise Nfs4Error(nfs4.NFS4ERR_SYMLINK, "OPEN of no regular file")
+    raise Nfs4Error(nfs4.NFS4ERR_WRONG_TYPE, "OPEN of no regular file")
+
+
+def _require_permission(c: Compound, node: Node, cred: Credentials, access: int) -> None:
+    want = (os.R_OK if access & _READ else 0) | (os.W_OK if access & _WRITE else 0)
+    if access & _WRITE and not c.may_write(node):
+        raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only for this client")
+    if node.fs.access(node, want, cred) != want:
+        raise Nfs4Error(nfs4.NFS4ERR_ACCESS, "the file's permissions forbid it")
+
+
+def _delegation(c: Compound, share_access: int) -> nfs4.open_delegation4:
+    want = share_access & _WANT_MASK
+    if not c.minor or not want:
+        return _NO_DELEGATION
+    return _NONE_WANTED if want == _WANT_NO_DELEGATION else _NONE_TO_GIVE
+
+
+def op_open_confirm(c: Compound, args: nfs4.OPEN_CONFIRM4args) -> nfs4.OPEN_CONFIRM4resok:
+    """Confirm a new open owner (RFC 7530 16.18).  Raises BAD_STATEID, BAD_SEQID."""
+    node = c.node()
+    begin_by_stateid(c, args.open_stateid, args.seqid)
+    held = c.server.state.find_open(c, args.open_stateid, node)
+    owner = held.seqid_owner
+    if owner is None or owner.confirmed:
+        raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "nothing to confirm")
+    owner.confirmed = True
+    held.seqid = opens.next_seqid(held.seqid)
+    held.save(c.changes)
+    return nfs4.OPEN_CONFIRM4resok(held.stateid())
+
+
+def op_open_downgrade(c: Compound, args: nfs4.OPEN_DOWNGRADE4args) -> nfs4.OPEN_DOWNGRADE4resok:
+    """Give back a part of an open (RFC 8881 18.18)."""
+    node = c.node()
+    if not c.minor:
+        begin_by_stateid(c, args.open_stateid, args.seqid)
+    held = c.server.state.find_open(c, args.open_stateid, node)
+    access = args.share_access & 3 if c.minor else args.share_access
+    if not 1 <= access <= 3 or args.share_deny > 3:
+        raise Nfs4Error(nfs4.NFS4ERR_INVAL, f"access {args.share_access:#x}, deny {args.share_deny:#x}")
+    _require_confirmed(held)
+    opens.downgrade(c.server.state, c, held, access, args.share_deny)
+    c.stateid = (held.seqid, held.other)
+    return nfs4.OPEN_DOWNGRADE4resok(held.stateid())
+
+
+def op_close(c: Compound, args: nfs4.CLOSE4args) -> nfs4.stateid4:
+    """End an open, and the locks under it (RFC 8881 18.2)."""
+    node = c.node()
+    if not c.minor:
+        begin_by_stateid(c, args.open_stateid, args.seqid)
+    state = c.server.state
+    held = state.find_open(c, args.open_stateid, node)
+    _require_confirmed(held)
+    opens.release(state, c.changes, held)
+    if c.minor:
+        # Nobody can use it again (RFC 8881 18.2.4).
+        c.stateid = None
+        return nfs4.stateid4(0xFFFFFFFF, bytes(12))
+    owner = held.seqid_owner
+    if owner is not None:
+        state.closed.pop(owner.closed, None)
+        owner.closed = held.other
+        state.closed[held.other] = owner
+    return nfs4.stateid4(opens.next_seqid(held.seqid), held.other)
+
+
+def _require_confirmed(held: OpenState) -> None:
+    if held.seqid_owner is not None and not held.seqid_owner.confirmed:
+        raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "the open owner has not been confirmed")

@@ -1,0 +1,405 @@
+"""The server: the composition root of one serving process.
+
+Owns the parts (store, state, namespace, threads, listening sockets) and what runs between them: requests in,
+ChangeSets to the store, replies out once they are durable.  Here, and in the transport, are the only clock, the
+only randomness and the only threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nfsd import log as logging_
+from nfsd import report, rpc
+from nfsd.compound import Compound
+from nfsd.config import Config
+from nfsd.errors import Nfs4Error
+from nfsd.exports import AUTH_NONE, Namespace, parse_exports
+from nfsd.log import get_logger
+from nfsd.state.sessions import Session
+from nfsd.state.state import State
+from nfsd.transport import SCRATCH_SIZE, Connection
+from nfsd.vfs.process import prepare_process
+from statestore import NAME, ChangeSet, LmdbStore
+from xdr.generated import nfs4
+
+if TYPE_CHECKING:
+    from nfsd.metrics import Snapshot
+    from nfsd.table import Operation
+    from nfsd.vfs.interface import Credentials, Node
+
+log = get_logger()
+
+REAP_INTERVAL_S = 1.0
+LISTEN_BACKLOG = 1024
+# Callers remembered on one connection before they are all forgotten.
+_CALLERS_MAX = 1024
+_EXIT_FAULT = 70  # sysexits.h: EX_SOFTWARE
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Server:
+    """One serving process."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.scratch = bytearray(SCRATCH_SIZE)
+        self.store: LmdbStore
+        self.state: State
+        self.namespace: Namespace
+        self.server_owner = b""
+        self.server_scope = b""
+        self.write_verifier = bytes(8)
+        self.received_bytes = 0
+        self.sent_bytes = 0
+        self.requests = 0
+        self.replays = 0
+        self.commits = 0
+        self.commit_records = 0
+        self.clients_expired = 0
+        self.bad_requests: Counter[str] = Counter()
+        self.errors: Counter[int] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.connections: dict[int, Connection] = {}
+        self.connections_accepted = 0
+        self.recovery: dict[str, float] = {}
+        self._addresses: Counter[str] = Counter()
+        self._last_ticket = 0
+        self._held: deque[tuple[int, Connection, list[Any]]] = deque()
+        self._flush_scheduled = False
+        self._verifier_generation = 0
+        self._loop: asyncio.AbstractEventLoop
+        self._threads: ThreadPoolExecutor | None = None
+        self._listener: asyncio.Server | None = None
+        self._reaper: asyncio.TimerHandle | None = None
+        self._opened = False
+
+    # -- life ---------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the store, load the state, listen.  Raises StoreError, ExportError, OSError."""
+        self._loop = asyncio.get_running_loop()
+        began = time.monotonic()
+        prepare_process()
+        config = self.config
+        self.store = LmdbStore.open(
+            config.state,
+            level=config.durability,  # type: ignore[arg-type]
+            on_durable=self._durable,
+            on_failure=self._store_failed,
+        )
+        self._opened = True
+        logging_.set_epoch(self.store.epoch)
+        opened = time.monotonic()
+        self._load()
+        loaded = time.monotonic()
+        self._threads = ThreadPoolExecutor(config.limits.threads, thread_name_prefix="file")
+        self._listener = await self._loop.create_server(
+            self._accept, config.listen.host, config.listen.port, backlog=LISTEN_BACKLOG
+        )
+        self.recovery = {
+            "store": opened - began,
+            "load": loaded - opened,
+            "listen": time.monotonic() - loaded,
+            "total": time.monotonic() - began,
+        }
+        log.info("takeover.done", **{f"{phase}_s": round(value, 6) for phase, value in self.recovery.items()})
+        self._reap()
+
+    def _load(self) -> None:
+        """Take over what the store holds, and open the exports."""
+        config, store = self.config, self.store
+        secret = store.secret
+        derived = hashlib.blake2b(b"server", key=secret, digest_size=16).hexdigest()
+        self.server_owner = (config.server_owner or f"understudy-{derived}").encode()
+        self.server_scope = (config.server_scope or f"understudy-{derived}").encode()
+        self.writes_lost(first=True)
+        self.state = State(
+            secret=secret,
+            epoch=store.epoch,
+            lease_time_s=config.lease_time_s,
+            clients_max=config.limits.clients_max,
+            opens_max=config.limits.opens_max,
+            now=self.now(),
+        )
+        rows: list[tuple[bytes, bytes]] = []
+        entries: list[tuple[int, bytes, bytes]] = []
+        for kind, key, value in store.load():
+            if kind == NAME:
+                rows.append((key, value))
+            else:
+                entries.append((kind, key, value))
+        for damage in store.damaged:
+            log.error("record.damaged", record=str(damage))
+        for line in self.state.load(entries, self.now()):
+            log.error("record.left_out", record=line)
+        self.namespace = Namespace(
+            parse_exports(config.exports),
+            secret,
+            handles=config.handles,  # type: ignore[arg-type]
+            rows=rows,
+            commit=self.commit,
+            born_ns=time.time_ns(),
+        )
+        self.namespace.adopt_thread()
+        for export, mode in self.namespace.modes():
+            log.info("export.opened", path=export.path, pseudo=export.pseudo, handles=mode)
+            if mode == "table":
+                log.warning("export.table_handles", path=export.path, reason="files moved behind the server go stale")
+        if not self.namespace.acts_as_caller:
+            log.warning("server.single_user", reason="not root: every operation runs as the server's own user")
+        state = self.state
+        log.info("state.loaded", clients=len(state.clients), opens=len(state.opens), locks=len(state.locks))
+
+    async def stop(self) -> None:
+        """Close the sockets, finish what runs, make everything durable."""
+        if self._listener is not None:
+            self._listener.close()
+        if self._reaper is not None:
+            self._reaper.cancel()
+        if self._threads is not None:
+            # Work that is under way ends and posts its replies; the loop must turn for them.
+            await asyncio.to_thread(self._threads.shutdown, True)
+            await asyncio.sleep(0)
+        if self._opened:
+            self.store.flush()
+            if self._last_ticket:
+                await asyncio.to_thread(self.store.wait, self._last_ticket)
+            self._release(self.store.durable)
+        for connection in list(self.connections.values()):
+            connection.finish()
+        if hasattr(self, "namespace"):
+            self.namespace.close()
+        if self._opened:
+            self.store.close()
+
+    def now(self) -> float:
+        """Seconds of a clock that never jumps and goes on while the machine sleeps."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def random_bytes(self, count: int) -> bytes:
+        """Bytes that nobody can guess."""
+        return os.urandom(count)
+
+    def _reap(self) -> None:
+        changes = self.state.reap(self.now())
+        if changes:
+            self.commit(changes)
+        self.namespace.reap()
+        self._reaper = self._loop.call_later(REAP_INTERVAL_S, self._reap)
+
+    # -- connections --------------------------------------------------------------------------------------
+
+    def _accept(self) -> Connection:
+        self.connections_accepted += 1
+        return Connection(self, self.connections_accepted)
+
+    def connection_opened(self, connection: Connection) -> str:
+        """Count a connection; the limit that it breaks, if it breaks one."""
+        limits = self.config.limits
+        refusal = ""
+        if len(self.connections) >= limits.connections_max:
+            refusal = "connections_max"
+        elif self._addresses[connection.address] >= limits.connections_per_address_max:
+            refusal = "connections_per_address_max"
+        self.connections[connection.number] = connection
+        self._addresses[connection.address] += 1
+        if refusal:
+            self.refused[refusal] += 1
+        return refusal
+
+    def connection_closed(self, connection: Connection) -> None:
+        """Count a connection out."""
+        if self.connections.pop(connection.number, None) is not None:
+            self._addresses[connection.address] -= 1
+            if not self._addresses[connection.address]:
+                del self._addresses[connection.address]
+
+    def dispatch(self, connection: Connection, call: rpc.Call) -> None:
+        """Run one call."""
+        self.requests += 1
+        if call.procedure == rpc.PROC_NULL:
+            connection.reply(call.xid, [], 0)
+            return
+        Compound(self, connection, call, self.now()).run()
+
+    def refuse_garbage(self, compound: Compound, why: str) -> None:
+        """Answer a COMPOUND that does not decode."""
+        self.bad_requests["xdr"] += 1
+        log.warning("rpc.garbage", peer=compound.connection.peer, reason=why)
+        compound.connection.reply_whole(rpc.accepted(compound.call.xid, rpc.GARBAGE_ARGS))
+
+    # -- durability ---------------------------------------------------------------------------------------
+
+    def commit(self, changes: ChangeSet) -> int:
+        """Hand changes to the store; the ticket to wait for."""
+        self.commit_records += len(changes)
+        self._last_ticket = self.store.commit(changes)
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+        return self._last_ticket
+
+    def store_ticket(self) -> int:
+        """What a reply has to wait for that shows other requests' changes."""
+        return self._last_ticket
+
+    def _flush(self) -> None:
+        """After all that the loop had ready: one transaction for everything that changed."""
+        self._flush_scheduled = False
+        self.commits += 1
+        store = self.store
+        store.flush()
+        if store.durable >= self._last_ticket:
+            self._release(store.durable)
+
+    def hold(self, ticket: int, connection: Connection, data: list[Any]) -> None:
+        """Keep a reply until its ticket is durable."""
+        self._held.append((ticket, connection, data))
+
+    def _durable(self, ticket: int) -> None:
+        """From the store's writer thread: everything up to `ticket` is durable."""
+        self._loop.call_soon_threadsafe(self._release, ticket)
+
+    def _release(self, durable: int) -> None:
+        """Let go of the replies that waited for this."""
+        held = self._held
+        touched: dict[int, Connection] = {}
+        while held and held[0][0] <= durable:
+            _ticket, connection, data = held.popleft()
+            if connection.number not in touched:
+                touched[connection.number] = connection
+                connection.hold_writes()
+            connection.send(data)
+        for connection in touched.values():
+            connection.flush()
+
+    def _store_failed(self, error: BaseException) -> None:
+        """Memory is ahead of the disk and nobody knows how far: stop, answer nothing more."""
+        log.critical("store.failed", reason=str(error))
+        os._exit(_EXIT_FAULT)
+
+    def fault(self, compound: Compound, operation: Operation, error: BaseException) -> None:
+        """A fault of ours.  In the middle of a change nobody knows what memory holds: the process stops.
+
+        An operation that changes nothing can do no such harm: it is answered SERVERFAULT and logged.
+        """
+        log.critical(
+            "server.fault",
+            operation=operation.name,
+            peer=compound.connection.peer,
+            reason=repr(error),
+            exc_info=error,
+        )
+        if operation.modifies or compound.changes:
+            os._exit(_EXIT_FAULT)
+
+    # -- what operations ask ------------------------------------------------------------------------------
+
+    def in_thread(self, work: Callable[[], Any], done: Callable[[Any, BaseException | None], None]) -> None:
+        """Run `work` in a thread, then `done(result, error)` in the loop."""
+        post = self._loop.call_soon_threadsafe
+
+        def run() -> None:
+            try:
+                value = work()
+            except BaseException as error:
+                post(done, None, error)
+            else:
+                post(done, value, None)
+
+        assert self._threads is not None
+        self._threads.submit(run)
+
+    def principal(self, compound: Compound) -> bytes:
+        """Who makes the request, as far as owning a client record goes (RFC 8881 2.4.3)."""
+        return b"%d:%d" % (compound.call.flavor, compound.cred.uid)
+
+    def admit(self, compound: Compound, node: Node) -> tuple[Credentials, bool]:
+        """Whom the caller acts as on the node's export, and whether it may only read there.
+
+        Raises Nfs4Error(ACCESS, WRONGSEC).
+        """
+        connection: Any = compound.connection
+        key = (node.fs, compound.call.flavor, compound.cred)
+        found = connection.callers.get(key)
+        if found is not None:
+            return found  # type: ignore[no-any-return]
+        options = self.namespace.options(node, connection.address)
+        if options is None or not options.port_allowed(connection.port):
+            raise Nfs4Error(nfs4.NFS4ERR_ACCESS, "the export is not for this client or this port")
+        above = node.fs.export is None
+        if not above and compound.call.flavor not in options.flavours:
+            raise Nfs4Error(nfs4.NFS4ERR_WRONGSEC, f"flavour {compound.call.flavor} is not allowed here")
+        cred = options.anonymous() if compound.call.flavor == AUTH_NONE else options.apply(compound.cred)
+        if len(connection.callers) >= _CALLERS_MAX:
+            connection.callers.clear()
+        found = connection.callers[key] = (cred, options.read_only or node.fs.read_only)
+        return found
+
+    def sequence_flags(self, session: Session) -> int:
+        """SEQ4_STATUS bits (RFC 8881 18.46.3): nothing is amiss while no callbacks are made."""
+        return 0
+
+    def writes_lost(self, first: bool = False) -> None:
+        """Choose the write verifier: it changes exactly when unstable data may have been lost."""
+        if not first:
+            self._verifier_generation += 1
+        boot = _BOOT_ID.read_bytes()
+        seed = boot + self.config.node.encode() + self._verifier_generation.to_bytes(4, "big")
+        self.write_verifier = hashlib.blake2b(seed, key=self.store.secret, digest_size=8).digest()
+
+    # -- the control socket and the figures ---------------------------------------------------------------
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        if self._listener is None or not self._listener.sockets:
+            return str(self.config.listen)
+        host, port, *_ = self._listener.sockets[0].getsockname()
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def status(self) -> dict[str, Any]:
+        """The keys of `status -o json`."""
+        return report.status(self)
+
+    def clients(self) -> list[dict[str, Any]]:
+        """One row a client."""
+        return report.clients(self.state, self.now())
+
+    def opens(self) -> list[dict[str, Any]]:
+        """One row an open."""
+        return report.opens(self.state)
+
+    def locks(self) -> list[dict[str, Any]]:
+        """One row a byte range."""
+        return report.locks(self.state)
+
+    def delegations(self) -> list[dict[str, Any]]:
+        """One row a delegation: none are given out."""
+        return []
+
+    def expire(self, clientid: int) -> bool:
+        """Remove a client and all it holds; False if there is no such client."""
+        client = self.state.clients.by_id.get(clientid)
+        if client is None:
+            return False
+        log.warning("client.expired", client=client.label, opens=len(client.opens), reason="administrator")
+        changes = ChangeSet()
+        self.state.remove_client(changes, client)
+        self.clients_expired += 1
+        if changes:
+            self.commit(changes)
+        return True
+
+    def metrics(self) -> Snapshot:
+        """The figures at this moment."""
+        return report.metrics(self)

@@ -1,0 +1,1 @@
+"""What clients hold: clientids, sessions, owners, opens and byte-range locks, and their records in the store."""

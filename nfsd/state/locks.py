@@ -1,0 +1,162 @@
+"""Byte-range locks (RFC 8881 9, 18.10-18.12; RFC 7530 16.10-16.12): one LockState for each lock owner and file.
+
+Owns the life of a lock stateid.  The ranges themselves, with POSIX's splitting and merging, are `statestore`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from nfsd.errors import Nfs4Error
+from nfsd.state import records
+from nfsd.state.ids import stateid_other
+from nfsd.state.opens import OpenState, next_seqid
+from statestore import RANGE, TO_END, ChangeSet, Range, RangeSet
+from xdr.generated import nfs4
+
+if TYPE_CHECKING:
+    from nfsd.compound import Compound
+    from nfsd.state.clients import Client
+    from nfsd.state.owners import SeqidOwner
+    from nfsd.state.state import State
+
+WRITE_TYPES = frozenset({nfs4.WRITE_LT, nfs4.WRITEW_LT})
+# Each change writes an owner's ranges on the file anew; this keeps a record below 64 KiB.
+RANGES_PER_OWNER_MAX = 2048
+
+
+class LockState:
+    """What one lock owner holds on one file; it lives under the open that it was made with."""
+
+    __slots__ = ("open", "owner", "owner_key", "seqid", "instance", "other", "key", "ranges", "seqid_owner")
+
+    def __init__(self, held: OpenState, owner: bytes, instance: int, ranges: RangeSet) -> None:
+        self.open = held
+        self.owner = owner
+        self.owner_key = held.client.key + owner
+        self.seqid = 0
+        self.instance = instance
+        self.key = held.key + hashlib.blake2b(owner, digest_size=16).digest()
+        self.other = stateid_other(held.key, instance)
+        self.ranges = ranges
+        self.seqid_owner: SeqidOwner | None = None
+
+    @property
+    def client(self) -> Client:
+        """Whose it is."""
+        return self.open.client
+
+    @property
+    def handle(self) -> bytes:
+        """The file handle that it is on."""
+        return self.open.handle
+
+    def stateid(self) -> nfs4.stateid4:
+        """Its stateid as it is now."""
+        return nfs4.stateid4(self.seqid, self.other)
+
+    def held(self) -> list[Range]:
+        """Its ranges, in ascending order."""
+        return self.ranges.owned(self.owner_key)
+
+    def save(self, changes: ChangeSet) -> None:
+        """Put its record."""
+        changes.put(RANGE, self.key, records.encode_lock(self))
+
+
+def range_of(offset: int, length: int) -> tuple[int, int]:
+    """The bytes [start, end) that a lock's offset and length mean.  Raises Nfs4Error(INVAL) (RFC 8881 18.10.3)."""
+    if length == nfs4.NFS4_UINT64_MAX:
+        return offset, TO_END
+    if length == 0 or offset + length > TO_END:
+        raise Nfs4Error(nfs4.NFS4ERR_INVAL, "an empty range, or one beyond 2^64")
+    return offset, offset + length
+
+
+def check_range(
+    state: State, compound: Compound, handle: bytes, owner_key: bytes, start: int, end: int, exclusive: bool
+) -> None:
+    """Whether nobody else's lock stands in the way; locks held by courtesy do not.
+
+    Raises Nfs4Error(DENIED) with the LOCK4denied that names the conflicting lock.
+    """
+    ranges = state.ranges.get(handle)
+    if ranges is None:
+        return
+    while (conflict := ranges.conflict(owner_key, start, end, exclusive)) is not None:
+        clientid = int.from_bytes(conflict.owner[:8], "big")
+        holder = state.clients.by_id.get(clientid)
+        if holder is not None and state.take_from_expired(compound, holder):
+            continue
+        compound.revealed = True
+        length = nfs4.NFS4_UINT64_MAX if conflict.end == TO_END else conflict.end - conflict.start
+        raise Nfs4Error(
+            nfs4.NFS4ERR_DENIED,
+            "another lock is in the way",
+            nfs4.LOCK4denied(
+                conflict.start,
+                length,
+                nfs4.WRITE_LT if conflict.exclusive else nfs4.READ_LT,
+                nfs4.lock_owner4(clientid, conflict.owner[8:]),
+            ),
+        )
+
+
+def lock_state(state: State, compound: Compound, held: OpenState, owner: bytes) -> LockState:
+    """The lock owner's state on the open's file: the one it has, or a new one."""
+    owner_key = held.client.key + owner
+    found = state.locks.get((owner_key, held.handle))
+    if found is not None:
+        return found
+    ranges = state.ranges.get(held.handle)
+    if ranges is None:
+        ranges = state.ranges[held.handle] = RangeSet()
+    lock = LockState(held, owner, state.instances.next(compound.changes), ranges)
+    state.locks[owner_key, held.handle] = lock
+    state.stateids[lock.other] = lock
+    if held.locks is None:
+        held.locks = {}
+    held.locks[lock.other] = lock
+    return lock
+
+
+def take(state: State, compound: Compound, lock: LockState, start: int, end: int, exclusive: bool) -> None:
+    """Give the range to the lock's owner.  `check_range` MUST have passed.
+
+    Raises Nfs4Error(RESOURCE, or DELAY on 4.1) above RANGES_PER_OWNER_MAX.
+    """
+    if len(lock.held()) >= RANGES_PER_OWNER_MAX:
+        status = nfs4.NFS4ERR_DELAY if compound.minor else nfs4.NFS4ERR_RESOURCE
+        raise Nfs4Error(status, f"{RANGES_PER_OWNER_MAX} ranges of one owner on one file")
+    lock.ranges.set(lock.owner_key, start, end, exclusive)
+    lock.seqid = next_seqid(lock.seqid)
+    lock.save(compound.changes)
+
+
+def give_back(compound: Compound, lock: LockState, start: int, end: int) -> None:
+    """Take the range from the lock's owner."""
+    lock.ranges.clear(lock.owner_key, start, end)
+    lock.seqid = next_seqid(lock.seqid)
+    lock.save(compound.changes)
+
+
+def release(state: State, changes: ChangeSet, lock: LockState) -> None:
+    """End a lock stateid with everything that it holds."""
+    lock.ranges.clear_owner(lock.owner_key)
+    del state.locks[lock.owner_key, lock.handle]
+    del state.stateids[lock.other]
+    if lock.open.locks is not None:
+        lock.open.locks.pop(lock.other, None)
+    if lock.seqid_owner is not None:
+        lock.seqid_owner.users -= 1
+    changes.remove(RANGE, lock.key)
+    if not lock.ranges and not any(other.handle == lock.handle for other in _sharers(state, lock)):
+        state.ranges.pop(lock.handle, None)
+
+
+def _sharers(state: State, lock: LockState) -> list[LockState]:
+    """Other lock states that still use the same RangeSet."""
+    opens = state.shares.opens(lock.handle)
+    held = (state.opens[key].locks for key in opens if key in state.opens)
+    return [other for locks in held if locks for other in locks.values() if other is not lock]

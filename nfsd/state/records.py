@@ -1,0 +1,157 @@
+"""The values of nfsd's records in the store: live objects to bytes and back.
+
+Owns the mapping between the state's classes and the stored blobs of `xdr/x/stored.x`.  Must not decide anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xdr.generated import stored
+
+if TYPE_CHECKING:
+    from nfsd.state.clients import Client
+    from nfsd.state.locks import LockState
+    from nfsd.state.opens import OpenState
+    from nfsd.state.owners import SeqidOwner
+    from nfsd.state.sessions import Channel, Session
+
+TO_THE_END = 1 << 64
+
+
+def encode_client(client: Client) -> bytes:
+    """The value of a client's record."""
+    callback = client.callback
+    packer = stored.StoredPacker()
+    packer.pack_stored_client(
+        stored.stored_client(
+            clientid=client.clientid,
+            minor=client.family,
+            owner=client.owner,
+            verifier=client.verifier,
+            principal=client.principal,
+            reclaim_complete=client.reclaim_complete,
+            create_sequence=client.create_sequence,
+            create_reply=client.create_reply,
+            confirm=client.confirm,
+            callback_program=callback.program,
+            callback_netid=callback.netid,
+            callback_address=callback.address,
+            callback_ident=callback.ident,
+        )
+    )
+    return packer.get_buffer()
+
+
+def decode_client(value: bytes) -> stored.stored_client:
+    """The stored form of a client.  Raises XdrError."""
+    unpacker = stored.StoredUnpacker(value)
+    client = unpacker.unpack_stored_client()
+    unpacker.done()
+    return client
+
+
+def _channel(channel: Channel) -> stored.stored_channel:
+    return stored.stored_channel(
+        request_size_max=channel.request_size_max,
+        reply_size_max=channel.reply_size_max,
+        reply_cached_max=channel.reply_cached_max,
+        operations_max=channel.operations_max,
+        slots=channel.slots,
+    )
+
+
+def encode_session(session: Session) -> bytes:
+    """The value of a session's record."""
+    packer = stored.StoredPacker()
+    packer.pack_stored_session(
+        stored.stored_session(
+            clientid=session.client.clientid,
+            flags=session.flags,
+            callback_program=session.callback_program,
+            fore=_channel(session.fore),
+            back=_channel(session.back),
+        )
+    )
+    return packer.get_buffer()
+
+
+def decode_session(value: bytes) -> stored.stored_session:
+    """The stored form of a session.  Raises XdrError."""
+    unpacker = stored.StoredUnpacker(value)
+    session = unpacker.unpack_stored_session()
+    unpacker.done()
+    return session
+
+
+def encode_open(state: OpenState) -> bytes:
+    """The value of an open's record."""
+    packer = stored.StoredPacker()
+    packer.pack_stored_open(
+        stored.stored_open(
+            state.client.clientid,
+            state.access,
+            state.deny,
+            state.access_seen,
+            state.deny_seen,
+            state.seqid,
+            state.instance,
+            state.owner,
+            state.handle,
+        )
+    )
+    return packer.get_buffer()
+
+
+def decode_open(value: bytes) -> stored.stored_open:
+    """The stored form of an open.  Raises XdrError."""
+    unpacker = stored.StoredUnpacker(value)
+    state = unpacker.unpack_stored_open()
+    unpacker.done()
+    return state
+
+
+def encode_lock(state: LockState) -> bytes:
+    """The value of a lock owner's record on one file."""
+    ranges = [
+        stored.stored_range(start=held.start, last=held.end - 1, exclusive=held.exclusive) for held in state.held()
+    ]
+    packer = stored.StoredPacker()
+    packer.pack_stored_lock(
+        stored.stored_lock(seqid=state.seqid, instance=state.instance, owner=state.owner, ranges=ranges)
+    )
+    return packer.get_buffer()
+
+
+def decode_lock(value: bytes) -> stored.stored_lock:
+    """The stored form of a lock.  Raises XdrError."""
+    unpacker = stored.StoredUnpacker(value)
+    state = unpacker.unpack_stored_lock()
+    unpacker.done()
+    return state
+
+
+def encode_owner(owner: SeqidOwner) -> bytes:
+    """The value of an NFSv4.0 owner's record."""
+    packer = stored.StoredPacker()
+    packer.pack_stored_owner(
+        stored.stored_owner(
+            is_lock_owner=owner.is_lock_owner,
+            confirmed=owner.confirmed,
+            seqid=owner.seqid or 0,
+            operation=owner.operation,
+            status=owner.status,
+            result=owner.result or b"",
+            owner=owner.owner,
+            object=owner.handle,
+        )
+    )
+    return packer.get_buffer()
+
+
+def decode_owner(value: bytes) -> stored.stored_owner:
+    """The stored form of an owner.  Raises XdrError."""
+    unpacker = stored.StoredUnpacker(value)
+    owner = unpacker.unpack_stored_owner()
+    unpacker.done()
+    return owner

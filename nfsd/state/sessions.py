@@ -1,0 +1,120 @@
+"""Sessions and their slots (RFC 8881 2.10): the reply cache, and what a retry finds in it.
+
+Owns Session and Slot and their records.  A slot's stored sequence id is a lower bound: a SEQUENCE that changed
+nothing is not written, so after a restart the first request of each slot may be any number ahead.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from nfsd.state import records
+from statestore import SLOT, STREAM, ChangeSet
+
+if TYPE_CHECKING:
+    from nfsd.compound import Compound
+    from nfsd.state.clients import Client
+    from xdr.codec import Buffer
+
+_SLOT = struct.Struct(">II")
+_HAS_REPLY = 1
+_NUMBER = struct.Struct(">I")
+
+
+class Channel:
+    """What one direction of a session carries (channel_attrs4): sizes in bytes, counts."""
+
+    __slots__ = ("request_size_max", "reply_size_max", "reply_cached_max", "operations_max", "slots")
+
+    def __init__(
+        self, *, request_size_max: int, reply_size_max: int, reply_cached_max: int, operations_max: int, slots: int
+    ) -> None:
+        self.request_size_max = request_size_max
+        self.reply_size_max = reply_size_max
+        self.reply_cached_max = reply_cached_max
+        self.operations_max = operations_max
+        self.slots = slots
+
+
+class Slot:
+    """One slot: the last sequence id, its reply if that was kept, and the request that runs now.
+
+    `resumed` is set while the stored sequence id is only a lower bound.
+    """
+
+    __slots__ = ("key", "number", "seqid", "reply", "running", "resumed", "used", "sequence", "asked")
+
+    def __init__(self, sessionid: bytes, number: int) -> None:
+        self.key = sessionid + _NUMBER.pack(number)
+        self.number = number
+        self.seqid = 0
+        self.reply: bytes | None = None
+        self.running: Compound | None = None
+        self.resumed = False
+        self.used = False
+        self.sequence = 0
+        self.asked: tuple[int, ...] | None = None
+
+    def finish(self, compound: Compound, body: list[Buffer]) -> None:
+        """The request has been evaluated: keep its reply where that was asked for or something changed."""
+        self.running = None
+        self.seqid = self.sequence
+        changed = compound.mutated or bool(compound.changes)
+        session = compound.session
+        assert session is not None
+        if not changed and not compound.cache_this:
+            self.reply = None
+            return
+        reply: bytes | None = b"".join(body)
+        assert reply is not None
+        if len(reply) > session.fore.reply_cached_max:
+            reply = None
+        self.reply = reply
+        if changed and not session.destroyed:
+            if reply is None:
+                compound.changes.put(SLOT, self.key, _SLOT.pack(self.seqid, 0))
+            else:
+                compound.changes.put(SLOT, self.key, _SLOT.pack(self.seqid, _HAS_REPLY) + reply)
+
+    def load(self, value: bytes) -> None:
+        """Take over what the store has."""
+        self.seqid, flags = _SLOT.unpack_from(value)
+        self.reply = value[_SLOT.size :] if flags & _HAS_REPLY else None
+        self.resumed = True
+        self.used = True
+
+
+class Session:
+    """One session of a client."""
+
+    __slots__ = (
+        "sessionid", "client", "flags", "callback_program", "fore", "back", "slots", "reply_size_max", "destroyed",
+        "connections",
+    )  # fmt: skip
+
+    def __init__(
+        self, sessionid: bytes, client: Client, *, flags: int, callback_program: int, fore: Channel, back: Channel
+    ) -> None:
+        self.sessionid = sessionid
+        self.client = client
+        self.flags = flags
+        self.callback_program = callback_program
+        self.fore = fore
+        self.back = back
+        self.slots = [Slot(sessionid, number) for number in range(fore.slots)]
+        self.reply_size_max = fore.reply_size_max
+        self.destroyed = False
+        self.connections: set[int] = set()
+
+    def save(self, changes: ChangeSet) -> None:
+        """Put its record."""
+        changes.put(STREAM, self.sessionid, records.encode_session(self))
+
+    def remove(self, changes: ChangeSet) -> None:
+        """Remove its record and those of its slots."""
+        self.destroyed = True
+        changes.remove(STREAM, self.sessionid)
+        for slot in self.slots:
+            if slot.used or slot.resumed:
+                changes.remove(SLOT, slot.key)

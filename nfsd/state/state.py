@@ -1,0 +1,299 @@
+"""All protocol state of one server in memory, the one owner of each fact, and its loading from the store.
+
+Must not know operations or connections.  Everything that changes here joins the ChangeSet of the request that
+changes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from nfsd.errors import Nfs4Error
+from nfsd.log import get_logger
+from nfsd.state import locks, opens, records
+from nfsd.state.clients import Callback, Client, ClientTable
+from nfsd.state.ids import INSTANCES_KEY, Clientids, Instances
+from nfsd.state.locks import LockState
+from nfsd.state.opens import OpenState
+from nfsd.state.owners import SeqidOwner
+from nfsd.state.sessions import Channel, Session
+from statestore import HOLDER, META, OPEN, OWNER, RANGE, SLOT, STREAM, ChangeSet, RangeSet, ShareTable
+from xdr.codec import XdrError
+from xdr.generated import nfs4, stored
+
+if TYPE_CHECKING:
+    from nfsd.compound import Compound
+    from nfsd.vfs.interface import Node
+
+log = get_logger()
+
+ANONYMOUS = bytes(12)
+BYPASS = b"\xff" * 12
+_SEQID_MAX = 0xFFFFFFFF
+# Clients whose lease ran out stay for this long if nobody conflicts with them (RFC 8881 8.4.2.4).
+COURTESY_S = 24 * 3600.0
+
+
+class State:
+    """Clients, sessions, opens and locks.
+
+    `stateids` leads from stateid4.other to the open or lock; `shares` and `ranges` hold the conflict rules' view
+    of the same facts, by file handle.
+    """
+
+    def __init__(
+        self, *, secret: bytes, epoch: int, lease_time_s: float, clients_max: int, opens_max: int, now: float
+    ) -> None:
+        self.secret = secret
+        self.opens_max = opens_max
+        self.clients = ClientTable(lease_time_s, clients_max)
+        self.clientids = Clientids(epoch)
+        self.instances = Instances(None)
+        self.sessions: dict[bytes, Session] = {}
+        self.opens: dict[bytes, OpenState] = {}
+        self.stateids: dict[bytes, OpenState | LockState] = {}
+        self.locks: dict[tuple[bytes, bytes], LockState] = {}
+        self.shares = ShareTable()
+        self.ranges: dict[bytes, RangeSet] = {}
+        self.closed: dict[bytes, SeqidOwner] = {}
+        self._session_count = epoch << 32
+        self._started = now
+
+    # -- stateids -----------------------------------------------------------------------------------------
+
+    def find(self, compound: Compound, stateid: nfs4.stateid4, node: Node | None = None) -> OpenState | LockState:
+        """The open or lock that a stateid names (RFC 8881 8.2.4), on that file if one is given.
+
+        Raises Nfs4Error(BAD_STATEID, OLD_STATEID, STALE_STATEID).
+        """
+        seqid, other = stateid.seqid, stateid.other
+        if compound.minor and other == ANONYMOUS and seqid == 1:
+            if compound.stateid is None:
+                raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "no current stateid")
+            seqid, other = compound.stateid
+        found = self.stateids.get(other)
+        if found is None or (compound.client is not None and found.client is not compound.client):
+            raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "unknown stateid")
+        if node is not None:
+            if found.handle != node.handle:
+                raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "the stateid belongs to another file")
+            if found.open.node is None:  # loaded from the store, and used for the first time
+                found.open.node = node
+                node.opens += 1
+        if seqid != found.seqid and not (compound.minor and seqid == 0):
+            if seqid < found.seqid or (found.seqid < 0x10000 and seqid > 0xFFFF0000):
+                raise Nfs4Error(nfs4.NFS4ERR_OLD_STATEID, f"seqid {seqid}, now {found.seqid}")
+            raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, f"seqid {seqid}, now {found.seqid}")
+        if not compound.minor:
+            self._renew(found.client, compound)
+        return found
+
+    def _renew(self, client: Client, compound: Compound) -> None:
+        """A stateid of NFSv4.0 renews its client's lease (RFC 7530 9.5)."""
+        client.renewed = compound.now
+
+    def find_open(self, compound: Compound, stateid: nfs4.stateid4, node: Node) -> OpenState:
+        """The same for an operation that takes an open stateid only.  Raises Nfs4Error(BAD_STATEID, ...)."""
+        found = self.find(compound, stateid, node)
+        if not isinstance(found, OpenState):
+            raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "a lock stateid where an open one is needed")
+        return found
+
+    def check_io(self, compound: Compound, stateid: nfs4.stateid4, node: Node, write: bool) -> OpenState | None:
+        """Whether READ, WRITE or a change of size may go on under this stateid (RFC 8881 8.2.3, 9.1.2).
+
+        Returns the open, or None for the special stateids: the caller's permission on the file then decides.
+        Raises Nfs4Error(LOCKED, OPENMODE, BAD_STATEID, OLD_STATEID).
+        """
+        other, seqid = stateid.other, stateid.seqid
+        if other == ANONYMOUS and seqid == 0 or other == BYPASS and seqid == _SEQID_MAX:
+            if write or other == ANONYMOUS:
+                access = nfs4.OPEN4_SHARE_ACCESS_WRITE if write else nfs4.OPEN4_SHARE_ACCESS_READ
+                opens.check_denied(self, compound, node.handle, access)
+            return None
+        held = self.find(compound, stateid, node).open
+        if write and not held.access & nfs4.OPEN4_SHARE_ACCESS_WRITE:
+            raise Nfs4Error(nfs4.NFS4ERR_OPENMODE, "opened for reading only")
+        return held
+
+    def check_write_access(self, compound: Compound, stateid: nfs4.stateid4, node: Node) -> bool:
+        """Whether a change of size may go on; True if an open allows it whatever the file's permissions say."""
+        return self.check_io(compound, stateid, node, True) is not None
+
+    # -- clients ------------------------------------------------------------------------------------------
+
+    def take_from_expired(self, compound: Compound, client: Client) -> bool:
+        """Remove a client that only holds its state by courtesy, because somebody conflicts with it."""
+        if client is compound.client or not self.clients.is_expired(client, compound.now):
+            return False
+        log.info("client.expired", client=client.label, opens=len(client.opens), reason="conflict")
+        self.remove_client(compound.changes, client)
+        return True
+
+    def remove_client(self, changes: ChangeSet, client: Client) -> None:
+        """Remove a client with everything that it holds."""
+        for session in list(client.sessions.values()):
+            self.remove_session(changes, session)
+        for held in list(client.opens.values()):
+            opens.release(self, changes, held)
+        for owner in (*client.open_owners.values(), *client.lock_owners.values()):
+            owner.remove(changes)
+            self.closed.pop(owner.closed, None)
+        client.open_owners.clear()
+        client.lock_owners.clear()
+        self.clients.remove(client)
+        if client.confirmed:
+            changes.remove(HOLDER, client.key)
+
+    def remove_session(self, changes: ChangeSet, session: Session) -> None:
+        """Remove a session."""
+        session.remove(changes)
+        self.sessions.pop(session.sessionid, None)
+        session.client.sessions.pop(session.sessionid, None)
+
+    def remove_lock(self, changes: ChangeSet, lock: LockState) -> None:
+        """Remove a lock stateid."""
+        locks.release(self, changes, lock)
+
+    def new_sessionid(self, client: Client) -> bytes:
+        """16 bytes that no other session has had and nobody can guess."""
+        self._session_count += 1
+        count = self._session_count.to_bytes(12, "big")
+        return client.key + hashlib.blake2b(count, key=self.secret, digest_size=8).digest()
+
+    def reap(self, now: float) -> ChangeSet:
+        """Remove what nobody will miss: unconfirmed clients, clients long expired, idle NFSv4.0 owners."""
+        changes = ChangeSet()
+        for client in self.clients:
+            idle_s = now - client.renewed
+            if idle_s <= self.clients.lease_time_s:
+                continue
+            if not client.confirmed or idle_s > COURTESY_S or not client.opens:
+                log.info("client.expired", client=client.label, opens=len(client.opens), reason="lease")
+                self.remove_client(changes, client)
+        return changes
+
+    # -- loading ------------------------------------------------------------------------------------------
+
+    def load(self, entries: Iterable[tuple[int, bytes, bytes]], now: float) -> list[str]:
+        """Take over everything that the store holds; leases begin anew.
+
+        Returns a line for each record that had to be left out because what it belongs to is missing or damaged.
+        """
+        loaders = {
+            HOLDER: self._load_client,
+            STREAM: self._load_session,
+            SLOT: self._load_slot,
+            OPEN: self._load_open,
+            RANGE: self._load_lock,
+            OWNER: self._load_owner,
+        }
+        sorted_entries: dict[int, list[tuple[bytes, bytes]]] = {kind: [] for kind in loaders}
+        for kind, key, value in entries:
+            if kind in sorted_entries:
+                sorted_entries[kind].append((key, value))
+            elif kind == META and key == INSTANCES_KEY:
+                self.instances = Instances(value)
+        self._started = now
+        left_out = []
+        for kind, load in loaders.items():
+            for key, value in sorted_entries[kind]:
+                try:
+                    load(key, value)
+                except (KeyError, XdrError, Nfs4Error, ValueError) as error:
+                    left_out.append(f"record {kind} {key.hex()}: {error!r}")
+        return left_out
+
+    def _load_client(self, _key: bytes, value: bytes) -> None:
+        kept = records.decode_client(value)
+        client = Client(
+            clientid=kept.clientid,
+            family=kept.minor,
+            owner=kept.owner,
+            verifier=kept.verifier,
+            principal=kept.principal,
+            now=self._started,
+        )
+        client.reclaim_complete = kept.reclaim_complete
+        client.create_sequence = kept.create_sequence
+        client.create_reply = kept.create_reply
+        client.confirm = kept.confirm
+        client.callback = Callback(
+            kept.callback_program, kept.callback_netid, kept.callback_address, kept.callback_ident
+        )
+        self.clients.confirm(client)
+
+    def _load_session(self, key: bytes, value: bytes) -> None:
+        kept = records.decode_session(value)
+        client = self.clients.by_id[kept.clientid]
+        session = Session(
+            key,
+            client,
+            flags=kept.flags,
+            callback_program=kept.callback_program,
+            fore=_channel(kept.fore),
+            back=_channel(kept.back),
+        )
+        for slot in session.slots:
+            slot.resumed = True
+        self.sessions[key] = session
+        client.sessions[key] = session
+
+    def _load_slot(self, key: bytes, value: bytes) -> None:
+        self.sessions[key[:16]].slots[int.from_bytes(key[16:], "big")].load(value)
+
+    def _load_owner(self, key: bytes, value: bytes) -> None:
+        kept = records.decode_owner(value)
+        client = self.clients.by_id[int.from_bytes(key[:8], "big")]
+        owner = SeqidOwner(client, kept.owner, kept.is_lock_owner)
+        owner.confirmed = kept.confirmed
+        owner.seqid = kept.seqid
+        owner.operation, owner.status, owner.result = kept.operation, kept.status, kept.result
+        owner.handle = kept.object
+        (client.lock_owners if kept.is_lock_owner else client.open_owners)[kept.owner] = owner
+        for held in client.opens.values():
+            if not kept.is_lock_owner and held.owner == kept.owner:
+                held.seqid_owner = owner
+                owner.users += 1
+            for lock in (held.locks or {}).values():
+                if kept.is_lock_owner and lock.owner == kept.owner:
+                    lock.seqid_owner = owner
+                    owner.users += 1
+
+    def _load_open(self, key: bytes, value: bytes) -> None:
+        kept = records.decode_open(value)
+        client = self.clients.by_id[kept.clientid]
+        held = OpenState(client, key, kept.object, kept.owner, kept.instance)
+        held.access, held.deny = kept.access, kept.deny
+        held.access_seen, held.deny_seen = kept.access_seen, kept.deny_seen
+        held.seqid = kept.seqid
+        self.shares.add(held.handle, key, client.key, held.access, held.deny)
+        self.opens[key] = held
+        self.stateids[held.other] = held
+        client.opens[key] = held
+
+    def _load_lock(self, key: bytes, value: bytes) -> None:
+        kept = records.decode_lock(value)
+        held = self.opens[key[:16]]
+        ranges = self.ranges.setdefault(held.handle, RangeSet())
+        lock = LockState(held, kept.owner, kept.instance, ranges)
+        lock.seqid = kept.seqid
+        for item in kept.ranges:
+            ranges.set(lock.owner_key, item.start, item.last + 1, item.exclusive)
+        self.locks[lock.owner_key, held.handle] = lock
+        self.stateids[lock.other] = lock
+        if held.locks is None:
+            held.locks = {}
+        held.locks[lock.other] = lock
+
+
+def _channel(kept: stored.stored_channel) -> Channel:
+    return Channel(
+        request_size_max=kept.request_size_max,
+        reply_size_max=kept.reply_size_max,
+        reply_cached_max=kept.reply_cached_max,
+        operations_max=kept.operations_max,
+        slots=kept.slots,
+    )

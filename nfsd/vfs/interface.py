@@ -1,0 +1,259 @@
+"""What a file system offers to the operations: credentials, nodes, errors and the base class.
+
+Owns the nouns `Credentials` (the identity that an operation runs as), `Node` (one live object of a file
+system, with its wire handle) and `FileSystem`, whose base class refuses everything that a read-only tree
+without data refuses. It must not know RPC, XDR or any NFS operation: errors are `OSError`s, and their
+translation to nfsstat4 lives at the compound's boundary.
+
+Every method is synchronous and raises OSError. A call made outside the event loop's thread MUST be wrapped in
+`node.busy += 1` / `node.busy -= 1` for every node it is given: descriptors are closed by the loop's thread
+alone, and never those of a busy node.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as stat_bits
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+HANDLE_SIZE_MAX: Final = 64
+"""Bytes of a wire handle: what DESIGN.md section 9 allows; NFS4_FHSIZE would be 128 (RFC 8881 3.1)."""
+
+COOKIE_OFFSET: Final = 3
+"""Added to a directory offset to make a cookie: 0 is the start, 1 and 2 are reserved (RFC 8881 18.23.3)."""
+
+
+class StaleHandle(OSError):
+    """The handle was good once, and the object it names is gone (NFS4ERR_STALE)."""
+
+    def __init__(self, why: str = "the object is gone") -> None:
+        super().__init__(errno.ESTALE, why)
+
+
+class BadHandle(OSError):
+    """The bytes are no handle of this server (NFS4ERR_BADHANDLE)."""
+
+    def __init__(self, why: str = "not a handle of this server") -> None:
+        super().__init__(errno.EBADF, why)
+
+
+class BadCookie(OSError):
+    """The directory has no such position (NFS4ERR_BAD_COOKIE)."""
+
+    def __init__(self, cookie: int) -> None:
+        super().__init__(errno.EINVAL, f"no directory position has the cookie {cookie}")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Whom an operation runs as, squashed already: numeric user, group and supplementary groups."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
+class Node:
+    """One live object of a file system; while it is cached, one handle has exactly one Node.
+
+    `opens` belongs to the operations: the number of open states on the object. `busy` counts threads that use
+    its descriptors. `pinned` marks an object that lost its last name while it was open. The remaining fields
+    belong to the file system.
+    """
+
+    __slots__ = (
+        "handle", "fs", "kind", "key", "opens", "busy", "pinned", "recent",
+        "fd", "read_fd", "write_fd", "seen", "bump", "touched", "__weakref__",
+    )  # fmt: skip
+
+    def __init__(self, handle: bytes, fs: FileSystem, kind: int, key: bytes) -> None:
+        self.handle = handle
+        self.fs = fs
+        self.kind = kind
+        self.key = key
+        self.opens = 0
+        self.busy = 0
+        self.pinned = False
+        self.recent = True
+        self.fd = -1
+        self.read_fd = -1
+        self.write_fd = -1
+        self.seen = 0
+        self.bump = 0
+        self.touched = False
+
+    def __repr__(self) -> str:
+        return f"<Node {self.handle.hex()} kind={self.kind:o} opens={self.opens} busy={self.busy}>"
+
+
+def _read_only() -> OSError:
+    return OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def _unsupported() -> OSError:
+    return OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+
+class FileSystem:
+    """A tree of nodes. The base class refuses every change and every extended attribute.
+
+    `export` is the Export that the tree belongs to, None for the pseudo file system; `fsid` is what the wire
+    shows and never a device number; `maxname` is in bytes; `has_xattrs` and `read_only` hold for all clients
+    (an export may still be read-only for some of them); `keeps_open` says that an open node's descriptors
+    could not be opened again at will.
+    """
+
+    export: Any = None
+    fsid: tuple[int, int] = (0, 0)
+    maxname: int = 255
+    read_only: bool = True
+    has_xattrs: bool = False
+    keeps_open: bool = False
+    mode_name: ClassVar[str] = "none"
+
+    def lookup(self, node: Node, name: bytes, cred: Credentials) -> Node:
+        """Return the child of a directory that has this name; symbolic links are not followed."""
+        raise NotImplementedError
+
+    def parent(self, node: Node, cred: Credentials) -> Node:
+        """Return a directory's parent. Raises ENOENT at the root of everything, ENOTDIR for other kinds."""
+        raise NotImplementedError
+
+    def stat(self, node: Node) -> os.stat_result:
+        """Return the attributes as they are now. Raises StaleHandle when the object is gone."""
+        raise NotImplementedError
+
+    def access(self, node: Node, want: int, cred: Credentials) -> int:
+        """Return the part of `want` (os.R_OK, W_OK, X_OK) that the caller is allowed."""
+        raise NotImplementedError
+
+    def readdir(self, node: Node, cookie: int, cred: Credentials) -> Iterator[tuple[int, bytes]]:
+        """Yield (cookie, name) after `cookie`, without "." and "..". Raises BadCookie."""
+        raise NotImplementedError
+
+    def statfs(self, node: Node) -> os.statvfs_result:
+        """Return the space and the limits of the file system that holds the node."""
+        raise NotImplementedError
+
+    def change(self, node: Node, st: os.stat_result) -> int:
+        """Return the change attribute that belongs to `st`: ctime in ns, made to grow at every change by us.
+
+        It differs after a mutation that left ctime as it was (kernels before 6.13 have 4 ms ticks), and never
+        goes backwards while the node is cached.
+        """
+        value = st.st_ctime_ns + node.bump
+        if node.touched:
+            node.touched = False
+            if value <= node.seen:
+                node.bump += node.seen + 1 - value
+                value = node.seen + 1
+        elif value < node.seen:
+            value = node.seen
+        node.seen = value
+        return value
+
+    def touch(self, node: Node) -> None:
+        """Note that the node was changed through us; to be called after each mutation (WRITE included)."""
+        node.touched = True
+
+    def fileid(self, node: Node, st: os.stat_result) -> int:
+        """Return the number that identifies the object inside its fsid."""
+        return st.st_ino
+
+    def mounted_on_fileid(self, node: Node, st: os.stat_result) -> int:
+        """Return the fileid of the directory that a root is mounted on, else its own (RFC 8881 5.8.2.19)."""
+        return self.fileid(node, st)
+
+    def btime_ns(self, node: Node) -> int | None:
+        """Return the time of birth in ns, None where it is not kept."""
+        return None
+
+    def readlink(self, node: Node, cred: Credentials) -> bytes:
+        """Return a symbolic link's target. Raises EINVAL for other kinds."""
+        raise OSError(errno.EINVAL, "not a symbolic link")
+
+    def data_fd(self, node: Node, write: bool) -> int:
+        """Return the shared descriptor for the data of a regular file, opened with the server's rights."""
+        raise OSError(errno.EISDIR if node.kind == stat_bits.S_IFDIR else errno.EINVAL, "not a regular file")
+
+    def release(self, node: Node) -> None:
+        """Close what was kept for opens; to be called when `node.opens` has gone down to 0."""
+
+    def create(
+        self, parent: Node, name: bytes, cred: Credentials, mode: int, *,
+        exclusive: bool = False, verifier: bytes | None = None,
+    ) -> tuple[Node, bool]:  # fmt: skip
+        """Make a regular file; return its node and whether it was made now.
+
+        `exclusive` raises EEXIST for a name that exists. `verifier` (8 bytes) is an exclusive create that may
+        be repeated: the file made with the same verifier, still empty, is returned with False.
+        """
+        raise _read_only()
+
+    def mkdir(self, parent: Node, name: bytes, cred: Credentials, mode: int) -> Node:
+        """Make a directory."""
+        raise _read_only()
+
+    def symlink(self, parent: Node, name: bytes, target: bytes, cred: Credentials) -> Node:
+        """Make a symbolic link."""
+        raise _read_only()
+
+    def mknod(self, parent: Node, name: bytes, cred: Credentials, mode: int, kind: int, rdev: int) -> Node:
+        """Make a device, socket or fifo; `kind` is S_IFBLK, S_IFCHR, S_IFSOCK or S_IFIFO."""
+        raise _read_only()
+
+    def link(self, node: Node, parent: Node, name: bytes, cred: Credentials) -> None:
+        """Give the node one more name."""
+        raise _read_only()
+
+    def remove(self, parent: Node, name: bytes, cred: Credentials) -> None:
+        """Remove a name: of a directory when it is empty. An open file that loses its last name is pinned."""
+        raise _read_only()
+
+    def rename(self, parent: Node, name: bytes, newparent: Node, newname: bytes, cred: Credentials) -> None:
+        """Move a name, replacing what was there; both parents are of this file system, else EXDEV."""
+        raise _read_only()
+
+    def setattr(
+        self, node: Node, cred: Credentials, *, mode: int | None = None, uid: int | None = None,
+        gid: int | None = None, size: int | None = None, atime_ns: int | None = None,
+        mtime_ns: int | None = None, now_atime: bool = False, now_mtime: bool = False, by_open: bool = False,
+    ) -> None:  # fmt: skip
+        """Set what is given, in the order size, owner, mode, times.
+
+        `by_open` says that an open for writing gives the right to set the size.
+        """
+        raise _read_only()
+
+    def getxattr(self, node: Node, name: bytes, cred: Credentials) -> bytes:
+        """Return a user extended attribute's value; the name comes without "user." (RFC 8276 section 4)."""
+        raise _unsupported()
+
+    def setxattr(self, node: Node, name: bytes, value: bytes, flags: int, cred: Credentials) -> None:
+        """Set it; `flags` is 0, os.XATTR_CREATE or os.XATTR_REPLACE."""
+        raise _unsupported()
+
+    def listxattr(self, node: Node, cred: Credentials) -> list[bytes]:
+        """Return the names, without "user."."""
+        raise _unsupported()
+
+    def removexattr(self, node: Node, name: bytes, cred: Credentials) -> None:
+        """Remove it. Raises ENODATA when it does not exist."""
+        raise _unsupported()
+
+    def resolve(self, handle: bytes, body: bytes) -> Node:
+        """Return the node of a handle that is not cached and whose MAC was right. Raises StaleHandle."""
+        raise StaleHandle("no such object in this tree")
+
+    def reopen(self, node: Node) -> int:
+        """Open a new path descriptor of the node. Raises StaleHandle."""
+        raise StaleHandle("no such object in this tree")
+
+    def forget(self, node: Node) -> None:
+        """The node has left the cache."""
+
+    def close(self) -> None:
+        """Close what the file system itself holds open."""

@@ -1,0 +1,131 @@
+"""The system calls that Python's os module does not offer, as fast as ctypes allows.
+
+Owns the C library's entry points, the per-thread buffers they fill and the translation of errno to OSError.
+It must not know nodes, exports or who the caller is. Entry points have no argtypes: plain ints and bytes are
+converted faster that way, and every caller here passes ints that fit a C int and bytes without NUL.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+import sys
+import threading
+from typing import Final
+
+from nfsd.vfs.interface import StaleHandle
+
+AT_FDCWD: Final = -100
+AT_EMPTY_PATH: Final = 0x1000
+AT_EACCESS: Final = 0x200
+HANDLE_BYTES_MAX: Final = 128
+"""MAX_HANDLE_SZ of the kernel."""
+
+UTIME_NOW: Final = (1 << 30) - 1
+UTIME_OMIT: Final = (1 << 30) - 2
+
+_STATX_BTIME: Final = 0x800
+_STATX_MNT_ID: Final = 0x1000
+_SETGROUPS_NUMBERS: Final = {
+    "x86_64": 116, "aarch64": 159, "riscv64": 159, "loongarch64": 159, "ppc64le": 81, "s390x": 206,
+    "i686": 206, "armv7l": 206,
+}  # fmt: skip
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+# Calls that can never block keep the interpreter's lock: handing it over costs more than they do.
+_libc_quick: Final = ctypes.PyDLL(None, use_errno=True)
+
+faccessat = _libc.faccessat
+name_to_handle_at = _libc.name_to_handle_at
+setfsuid = _libc_quick.setfsuid
+setfsgid = _libc_quick.setfsgid
+setgroups_number: Final = _SETGROUPS_NUMBERS.get(platform.machine())
+
+_LOW_BYTE: Final = 0 if sys.byteorder == "little" else 3
+_timespecs: Final = struct.Struct("=qqqq") if ctypes.sizeof(ctypes.c_long) == 8 else struct.Struct("=llll")
+
+
+class _Buffers(threading.local):
+    """One thread's struct file_handle and mount id, with the argument objects made once."""
+
+    def __init__(self) -> None:
+        self.raw = bytearray(8 + HANDLE_BYTES_MAX)
+        self.handle_ref = (ctypes.c_char * len(self.raw)).from_buffer(self.raw)
+        self.mount = ctypes.c_int()
+        self.mount_ref = ctypes.byref(self.mount)
+
+
+buffers: Final = _Buffers()
+
+
+def failure() -> OSError:
+    """Return the error of the call that this thread made last."""
+    number = ctypes.get_errno()
+    if number == errno.ESTALE:
+        return StaleHandle()
+    return OSError(number, os.strerror(number))
+
+
+def handle_at(dirfd: int, name: bytes, flags: int = 0) -> tuple[bytes, int]:
+    """Return (kernel handle, mount id) of a name without following it, of `dirfd` itself with AT_EMPTY_PATH.
+
+    The handle is the kernel's handle_type (native int) followed by its opaque bytes.
+    Raises OSError: EOPNOTSUPP where the file system has no handles, EOVERFLOW where they are too long.
+    """
+    own = buffers
+    raw = own.raw
+    raw[:4] = b"\0\0\0\0"
+    raw[_LOW_BYTE] = HANDLE_BYTES_MAX
+    if name_to_handle_at(dirfd, name, own.handle_ref, own.mount_ref, flags):
+        raise failure()
+    return bytes(raw[4 : 8 + raw[_LOW_BYTE]]), own.mount.value
+
+
+def open_handle(mount_fd: int, key: bytes, flags: int) -> int:
+    """Open the object of a kernel handle on the file system of `mount_fd`. Needs CAP_DAC_READ_SEARCH."""
+    fd: int = _libc.open_by_handle_at(mount_fd, struct.pack("=I", len(key) - 4) + key, flags | os.O_CLOEXEC)
+    if fd < 0:
+        raise failure()
+    return fd
+
+
+def set_groups(groups: tuple[int, ...]) -> None:
+    """Set the supplementary groups of this thread alone; the C library's own call sets every thread's."""
+    array = (ctypes.c_uint32 * len(groups))(*groups)
+    if _libc_quick.syscall(setgroups_number, len(groups), array):
+        raise failure()
+
+
+def change_owner(fd: int, uid: int, gid: int) -> None:
+    """chown of the object of a path descriptor, symbolic links included; -1 leaves a value as it is."""
+    if _libc.fchownat(fd, b"", uid, gid, AT_EMPTY_PATH):
+        raise failure()
+
+
+def change_times(fd: int, atime: tuple[int, int], mtime: tuple[int, int]) -> None:
+    """utimensat of a path descriptor's object; pairs of seconds and ns, UTIME_NOW or UTIME_OMIT as ns."""
+    if _libc.utimensat(fd, b"", _timespecs.pack(*atime, *mtime), AT_EMPTY_PATH):
+        raise failure()
+
+
+def read_directory(fd: int, buffer: ctypes.Array[ctypes.c_char]) -> bytes:
+    """Return the next struct linux_dirent64s of an open directory, b"" at its end."""
+    size: int = _libc.getdents64(fd, buffer, len(buffer))
+    if size < 0:
+        raise failure()
+    return ctypes.string_at(buffer, size)
+
+
+def birth_and_mount(fd: int) -> tuple[int | None, int | None]:
+    """Return (time of birth in ns, mount id) of the object of a descriptor, None for what is not kept."""
+    buffer = ctypes.create_string_buffer(256)
+    if _libc.statx(fd, b"", AT_EMPTY_PATH, _STATX_BTIME | _STATX_MNT_ID, buffer):
+        raise failure()
+    (mask,) = struct.unpack_from("=I", buffer, 0)
+    seconds, nanoseconds = struct.unpack_from("=qI", buffer, 80)
+    (mount_id,) = struct.unpack_from("=Q", buffer, 144)
+    birth = seconds * 1_000_000_000 + nanoseconds if mask & _STATX_BTIME else None
+    return birth, mount_id if mask & _STATX_MNT_ID else None

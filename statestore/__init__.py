@@ -1,0 +1,81 @@
+"""The state store: who holds what on which object, what conflicts, and what survives a crash.
+
+This room imports the standard library, and its engine in one file. It knows no protocol: whoever uses it puts
+its own bytes into the values of records, and nobody here looks inside.
+"""
+
+from statestore.errors import (
+    StoreDamaged,
+    StoreError,
+    StoreFailed,
+    StoreFenced,
+    StoreLocked,
+    StoreMissing,
+    StoreNewer,
+)
+from statestore.kinds import (
+    GRANT,
+    HOLDER,
+    INTENT,
+    KIND_NAMES,
+    META,
+    NAME,
+    OPEN,
+    OWNER,
+    PENDING,
+    RANGE,
+    SLOT,
+    STREAM,
+    kind_name,
+)
+from statestore.lmdbstore import LmdbReader, LmdbStore, open_readonly
+from statestore.memory import MemoryStore
+from statestore.ranges import TO_END, Range, RangeSet
+from statestore.records import ChangeSet, Damage
+from statestore.resume import resume_key
+from statestore.shares import Share, ShareTable
+from statestore.store import Level, Store
+from statestore.verify import REFERENCES, Dangling, Reference, Report, dump, verify
+
+__all__ = [
+    "GRANT",
+    "HOLDER",
+    "INTENT",
+    "KIND_NAMES",
+    "META",
+    "NAME",
+    "OPEN",
+    "OWNER",
+    "PENDING",
+    "RANGE",
+    "REFERENCES",
+    "SLOT",
+    "STREAM",
+    "TO_END",
+    "ChangeSet",
+    "Damage",
+    "Dangling",
+    "Level",
+    "LmdbReader",
+    "LmdbStore",
+    "MemoryStore",
+    "Range",
+    "RangeSet",
+    "Reference",
+    "Report",
+    "Share",
+    "ShareTable",
+    "Store",
+    "StoreDamaged",
+    "StoreError",
+    "StoreFailed",
+    "StoreFenced",
+    "StoreLocked",
+    "StoreMissing",
+    "StoreNewer",
+    "dump",
+    "kind_name",
+    "open_readonly",
+    "resume_key",
+    "verify",
+]

@@ -1,0 +1,134 @@
+"""Looking at a state directory from outside: is every record sound, does every reference lead somewhere.
+
+Owns the check and the listing. What refers to what is given as rules; the ones below follow from how keys are
+built from other keys. It must not change anything, and works beside a running server.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from statestore.kinds import HOLDER, OPEN, OWNER, RANGE, SLOT, STREAM, kind_name
+from statestore.lmdbstore import OWN_PREFIX, open_readonly
+from statestore.records import FRAME_SIZE, Damage, decode_record
+
+Describe = Callable[[bytes, bytes], Mapping[str, Any]]
+"""Turns a record's key and value into the fields that a listing shows."""
+
+HOLDER_KEY_SIZE: Final = 8
+STREAM_KEY_SIZE: Final = 16
+OPEN_KEY_SIZE: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The rule that each record of `kind` names an existing record of kind `target`.
+
+    `target_key` finds its key in (key, value); None says that this record refers to nothing.
+    """
+
+    kind: int
+    target: int
+    target_key: Callable[[bytes, bytes], bytes | None]
+
+
+REFERENCES: Final[Sequence[Reference]] = (
+    Reference(STREAM, HOLDER, lambda key, value: value[:HOLDER_KEY_SIZE]),
+    Reference(SLOT, STREAM, lambda key, value: key[:STREAM_KEY_SIZE]),
+    Reference(OWNER, HOLDER, lambda key, value: key[:HOLDER_KEY_SIZE]),
+    Reference(OPEN, HOLDER, lambda key, value: value[:HOLDER_KEY_SIZE]),
+    Reference(RANGE, OPEN, lambda key, value: key[:OPEN_KEY_SIZE]),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Dangling:
+    """A record that refers to one that is not there."""
+
+    kind: int
+    key: bytes
+    target: int
+    target_key: bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{kind_name(self.kind)} {self.key.hex()}: refers to {kind_name(self.target)}"
+            f" {self.target_key.hex()}, which does not exist"
+        )
+
+
+@dataclass(slots=True)
+class Report:
+    """What `verify` found. `counts` has the sound records by kind name."""
+
+    directory: Path
+    epoch: int
+    file_size: int
+    counts: dict[str, int] = field(default_factory=dict)
+    damaged: list[Damage] = field(default_factory=list)
+    dangling: list[Dangling] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """True if nothing is damaged and nothing dangles."""
+        return not self.damaged and not self.dangling
+
+    def problems(self) -> list[str]:
+        """Return one line for each problem."""
+        return [str(problem) for problem in (*self.damaged, *self.dangling)]
+
+
+def verify(directory: Path, references: Sequence[Reference] = REFERENCES) -> Report:
+    """Check the frame, version and checksum of every record, and every reference.
+
+    Raises StoreMissing, StoreNewer, and StoreDamaged when the file as a whole cannot be read.
+    """
+    keys: dict[int, set[bytes]] = {}
+    wanted: list[Dangling] = []
+    rules: dict[int, list[Reference]] = {}
+    for rule in references:
+        rules.setdefault(rule.kind, []).append(rule)
+    with open_readonly(directory) as reader:
+        report = Report(Path(directory), reader.epoch, reader.file_size())
+        for stored_key, stored_value in reader.stored():
+            value = decode_record(stored_key, stored_value)
+            if isinstance(value, Damage):
+                report.damaged.append(value)
+                continue
+            kind, key = stored_key[0], stored_key[1:]
+            name = kind_name(kind)
+            report.counts[name] = report.counts.get(name, 0) + 1
+            keys.setdefault(kind, set()).add(key)
+            for rule in rules.get(kind, ()):
+                target_key = rule.target_key(key, value)
+                if target_key is not None:
+                    wanted.append(Dangling(kind, key, rule.target, target_key))
+    report.dangling = [link for link in wanted if link.target_key not in keys.get(link.target, ())]
+    return report
+
+
+def dump(directory: Path, describe: Mapping[int, Describe] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield one JSON-ready dict for each record, in order: kind, key, then the described fields or the value.
+
+    Bytes are hexadecimal. A damaged record, or one that `describe` refuses with a ValueError, says so under
+    `damaged`. Raises as `verify` does.
+    """
+    describers = describe or {}
+    with open_readonly(directory) as reader:
+        for stored_key, stored_value in reader.stored():
+            value = decode_record(stored_key, stored_value)
+            kind, key = (stored_key[0], stored_key[1:]) if stored_key else (0, b"")
+            line: dict[str, Any] = {"kind": kind_name(kind), "key": key.hex()}
+            if isinstance(value, Damage):
+                line |= {"damaged": value.reason, "stored": stored_value.hex()}
+            elif key.startswith(OWN_PREFIX):
+                line |= {"name": key.decode("ascii", "replace"), "number": int.from_bytes(value, "big")}
+            elif kind in describers:
+                try:
+                    line |= describers[kind](key, value)
+                except ValueError as error:
+                    line |= {"damaged": f"the value cannot be read: {error}", "value": value.hex()}
+            else:
+                line |= {"size": len(stored_value) - FRAME_SIZE, "value": value.hex()}
+            yield line

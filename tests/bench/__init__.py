@@ -1,0 +1,1 @@
+"""The wire-level benchmark: a load generator in C, and the runner that compares two servers."""

@@ -1,0 +1,159 @@
+"""What a test gets: two Linux clients with the same export mounted, and a directory of its own in it.
+
+Owns the pair of guests of one minor version and replaces guests that hang. It must not know workloads other
+than the guest's own administration.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import mountstats
+from .guest import CALL_TIMEOUT_S, ROOT, Guest, GuestProcess, Pending, User
+from .lab import SERVER_ADDRESS, Lab, tail
+from .server import SQUASH, WORK, Server
+from .workloads import system
+
+MOUNTS = "/run/nfs"
+NAMES = ("a", "b")
+# What a client's kernel says when it met something that no test here provokes.
+ALARMS = re.compile(
+    r"Kernel panic|BUG:|Oops|WARNING:|not responding|blocked for more than|reclaim failed|state manager"
+    r"|nfs4?_\w+.*(error|failed)|NFS:.*(error|failed|lost|server returned)|fragment too large|refused"
+)
+
+
+class Client:
+    """A guest with the exports mounted."""
+
+    def __init__(self, guest: Guest, version: str) -> None:
+        self.guest = guest
+        self.version = version
+        self.work = f"{MOUNTS}{WORK}"
+        self.squash = f"{MOUNTS}{SQUASH}"
+
+    def mount(self) -> None:
+        """Mount both exports."""
+        for source in (WORK, SQUASH):
+            self.mount_at(source, f"{MOUNTS}{source}")
+
+    def mount_at(self, source: str, target: str) -> None:
+        """Mount a path of the server with this client's minor version."""
+        options = f"vers={self.version},proto=tcp,hard,timeo=600"
+        self.call(system.mount, f"{SERVER_ADDRESS}:{source}", target, options, timeout_s=50)
+
+    def call(self, function: Callable[..., Any], *arguments: Any, user: User = ROOT,
+             timeout_s: float = CALL_TIMEOUT_S) -> Any:
+        """Call a workloads function in the guest."""
+        return self.guest.call(function, *arguments, user=user, timeout_s=timeout_s)
+
+    def process(self, user: User = ROOT) -> GuestProcess:
+        """Return a new process of the guest."""
+        return self.guest.process(user)
+
+    def shell(self, command: str, directory: str, timeout_s: float = CALL_TIMEOUT_S) -> str:
+        """Run a shell command that must succeed, stopping at its first failure; return its output."""
+        done = self.call(system.shell, f"set -e\n{command}", directory, timeout_s=timeout_s)
+        assert done["code"] == 0, f"exit code {done['code']}:\n{done['output']}"
+        return str(done["output"])
+
+    def forget(self) -> None:
+        """Drop the client's clean caches."""
+        self.call(system.drop_caches)
+
+    def stats(self, mounted_on: str | None = None) -> mountstats.MountStats:
+        """Return the counters of a mount, by default of WORK."""
+        return mountstats.parse(self.call(system.mountstats), mounted_on or self.work)
+
+
+Work = tuple[Client, Callable[..., Any], tuple[Any, ...]]
+
+
+def at_once(works: Sequence[Work], timeout_s: float = 90.0) -> list[Any]:
+    """Run calls at the same time, each in a process of its own, and return their results in order."""
+    processes = [client.process() for client, _, _ in works]
+    for process in processes:
+        process.call(system.identity)  # It exists now, so that the calls below begin together.
+    running: list[Pending] = [
+        process.start(function, *arguments, timeout_s=timeout_s)
+        for process, (_, function, arguments) in zip(processes, works, strict=True)
+    ]
+    return [pending.result() for pending in running]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A test's place: clients a and b, its directory in the guests and on the host, the other export."""
+
+    a: Client
+    b: Client
+    version: str
+    path: str
+    host: Path
+    squash: str
+    squash_host: Path
+    server: Server
+
+    @property
+    def minor(self) -> int:
+        """The minor version: 0, 1 or 2."""
+        return int(self.version[2:])
+
+
+class Clients:
+    """The two guests that mount with one minor version."""
+
+    def __init__(self, lab: Lab, server: Server, version: str) -> None:
+        self.lab = lab
+        self.server = server
+        self.version = version
+        self.guests: list[Guest] = []
+        self._seen: dict[Path, int] = {}
+
+    def ready(self) -> tuple[Client, Client]:
+        """Return both clients, booted and mounted anew if one is missing or hangs."""
+        if not self.server.alive():
+            self.close()
+            self.server.start()
+        if not all(guest.alive() and guest.healthy for guest in self.guests):
+            self.close()
+        if not self.guests:
+            self._boot()
+        first, second = (Client(guest, self.version) for guest in self.guests)
+        return first, second
+
+    def _boot(self) -> None:
+        """Boot the guests, at the same time, and mount."""
+        for index, name in enumerate(NAMES, 1):
+            self.guests.append(Guest(self.lab, f"{name}{self.version.replace('.', '')}", index))
+        for guest in self.guests:
+            guest.wait_ready()
+            Client(guest, self.version).mount()
+            self._seen[guest.console] = guest.console.stat().st_size
+
+    def alarms(self) -> list[str]:
+        """Return what the guests' kernels complained of since the last call."""
+        found = []
+        for guest in self.guests:
+            text = guest.console.read_bytes()
+            new = text[self._seen.get(guest.console, 0):].decode(errors="replace")
+            self._seen[guest.console] = len(text)
+            found += [f"{guest.name}: {line}" for line in new.splitlines() if ALARMS.search(line)]
+        return found
+
+    def end_processes(self) -> None:
+        """Kill the processes that a test began in guests that still answer."""
+        for guest in self.guests:
+            if guest.alive() and guest.healthy:
+                guest.end_processes()
+
+    def reports(self) -> list[tuple[str, str]]:
+        """Return the tails of the guests' consoles, each with a heading."""
+        return [(f"kernel log of guest {guest.name}", tail(guest.console, 4000)) for guest in self.guests]
+
+    def close(self) -> None:
+        """Switch the guests off."""
+        while self.guests:
+            self.guests.pop().close()

@@ -1,0 +1,138 @@
+"""Fixtures of the kernel tests: one lab and one server a session, two guests for each minor version.
+
+The server is Understudy; `--peer ganesha` (or UNDERSTUDY_PEER=ganesha) runs the same tests against Debian's
+nfs-ganesha, which shows that they ask for nothing peculiar to us.
+"""
+
+import os
+import re
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from .clients import Clients, Site
+from .lab import Lab
+from .packages import complaint
+from .server import SERVERS, SQUASH, WORK, Server
+
+TEST_TIMEOUT_S = 300
+VERSIONS = ("4.0", "4.1", "4.2")
+GANESHA_LACKS = {
+    "test_copies[4.2]": "nfs-ganesha 4.3 copies nothing in the server",
+    "test_extended_attributes[4.2]": "nfs-ganesha 4.3 has no extended attributes on its VFS back end",
+}
+SERVER_KEY = pytest.StashKey[Server]()
+CLIENTS_KEY = pytest.StashKey[Clients]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --peer."""
+    parser.addoption("--peer", choices=sorted(SERVERS), default=None, help="the server that guests mount")
+
+
+def peer_name(config: pytest.Config) -> str:
+    """Return which server is tested."""
+    chosen = config.getoption("--peer", default=None) or os.environ.get("UNDERSTUDY_PEER") or "understudy"
+    if chosen not in SERVERS:
+        raise pytest.UsageError(f"unknown peer {chosen!r}: one of {', '.join(SERVERS)}")
+    return str(chosen)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what needs a guest, limit its time, and expect of a peer that it fails where it lacks something."""
+    lacks = GANESHA_LACKS if peer_name(config) == "ganesha" else {}
+    for item in items:
+        if item.path.parent != Path(__file__).parent or "machine" not in getattr(item, "fixturenames", ()):
+            continue
+        item.add_marker(pytest.mark.kernel)
+        if config.pluginmanager.hasplugin("timeout"):
+            # By signal, because the other method ends the run without the lab's tear-down.
+            item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_S, method="signal"))
+        if reason := lacks.get(item.name):
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+
+@pytest.fixture(scope="session")
+def machine(request: pytest.FixtureRequest) -> None:
+    """Skip what this machine cannot run, saying what to install; in CI that is a failure."""
+    reason = complaint(peer_name(request.config))
+    if reason is None:
+        return
+    if os.environ.get("CI", "").lower() in ("true", "1"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def lab(machine: None) -> Iterator[Lab]:
+    """The network namespace and the run's directory."""
+    with Lab() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def server(lab: Lab, pytestconfig: pytest.Config) -> Iterator[Server]:
+    """The server, listening."""
+    started = SERVERS[peer_name(pytestconfig)](lab)
+    pytestconfig.stash[SERVER_KEY] = started
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session", params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> str:
+    """The minor version; pytest runs all tests of one before the next."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def clients(lab: Lab, server: Server, version: str, pytestconfig: pytest.Config) -> Iterator[Clients]:
+    """The two guests of one minor version."""
+    pair = Clients(lab, server, version)
+    pytestconfig.stash[CLIENTS_KEY] = pair
+    yield pair
+    pair.close()
+
+
+@pytest.fixture
+def site(clients: Clients, server: Server, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A directory of the test's own, in both exports, on two clients; healthy afterwards as before."""
+    a, b = clients.ready()
+    name = re.sub(r"[^A-Za-z0-9_]+", "-", request.node.name).strip("-")
+    hosts: list[Path] = []
+    for export in (WORK, SQUASH):
+        host = server.exports[export] / name
+        host.mkdir(mode=0o755)
+        host.chmod(0o777 if export == SQUASH else 0o755)
+        hosts.append(host)
+    log = server.log_sizes()
+    clients.alarms()
+    before = {client: client.stats() for client in (a, b)}
+    yield Site(
+        a, b, clients.version, f"{a.work}/{name}", hosts[0], f"{a.squash}/{name}", hosts[1], server,
+    )
+    clients.end_processes()
+    assert server.alive(), "the server has ended"
+    assert not server.faults_since(log), "the server logged a fault of its own"
+    assert not clients.alarms(), "a client's kernel complained"
+    for client, stats in before.items():
+        if client.guest.healthy:
+            again = client.stats().since(stats).set_up_again()
+            assert not again, f"client {client.guest.name} had to introduce itself again: {again}"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.CallInfo[None], None]:
+    """Attach what the server and the guests' kernels said to the report of a failure."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if not report.failed or "site" not in getattr(item, "fixturenames", ()):
+        return
+    server = item.config.stash.get(SERVER_KEY, None)
+    if server is not None:
+        report.sections.append((f"log of {server.name}", server.report()))
+    pair = item.config.stash.get(CLIENTS_KEY, None)
+    if pair is not None:
+        report.sections.extend(pair.reports())

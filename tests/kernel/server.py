@@ -1,0 +1,179 @@
+"""The server under test, behind one small interface, and the peer that shows that the tests are fair.
+
+Owns starting, stopping and watching a server inside a lab, and the layout of what it exports: WORK without
+squashing, SQUASH with root squashed, both under a pseudo root. It must not know what the tests do.
+"""
+
+import os
+import re
+import shutil
+import sys
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from .lab import SERVER_ADDRESS, Child, Lab, LabError, tail
+
+PORT = 2049
+WORK = "/work"
+SQUASH = "/squash"
+START_TIMEOUT_S = 30.0
+LISTEN_STATE = "0A"
+# The interval in which a client renews is derived from it; short, so that expiry can be tested at all.
+LEASE_TIME_S = 30
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether something listens on a TCP port in the network namespace of a process; connects to nothing."""
+    for table in ("tcp", "tcp6"):
+        try:
+            rows = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+        except (FileNotFoundError, ProcessLookupError, OSError):
+            return False
+        for row in rows:
+            _, local, _, state = row.split()[:4]
+            if state == LISTEN_STATE and int(local.rpartition(":")[2], 16) == port:
+                return True
+    return False
+
+
+class Server(ABC):
+    """A server in a lab. Subclasses say how it is started and what in its log is a fault of its own."""
+
+    name: str
+    faults: re.Pattern[str]
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.exports = {WORK: lab.directory / "export-work", SQUASH: lab.directory / "export-squash"}
+        self.state = lab.directory / "state"
+        self.log = lab.directory / "server.log"
+        for path in (*self.exports.values(), self.state):
+            path.mkdir(exist_ok=True)
+        self.exports[SQUASH].chmod(0o777)
+        self.state.chmod(0o700)
+        self.child: Child | None = None
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """Return the command line that serves the exports on SERVER_ADDRESS, port PORT."""
+
+    def start(self) -> None:
+        """Start the server and wait until it listens.
+
+        Raises:
+            LabError: it ended, or listens to nothing after START_TIMEOUT_S.
+        """
+        self.child = self.lab.spawn("server", self.command())
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not listens(self.child.pid, PORT):
+            if not self.child.alive() or time.monotonic() > deadline:
+                state = "does not listen" if self.child.alive() else "ended at once"
+                self.stop()
+                raise LabError(f"{self.name} {state}:\n{self.report()}")
+            time.sleep(0.02)
+
+    def alive(self) -> bool:
+        """Whether the server's process runs."""
+        return self.child is not None and self.child.alive()
+
+    def stop(self) -> None:
+        """Stop the server politely."""
+        if self.child is not None:
+            self.child.stop()
+            self.lab.children.remove(self.child)
+            self.child = None
+
+    def kill(self) -> None:
+        """Stop the server with SIGKILL."""
+        if self.child is not None:
+            self.child.kill()
+            self.lab.children.remove(self.child)
+            self.child = None
+
+    def report(self) -> str:
+        """Return the tails of its log and of its output."""
+        return f"{tail(self.log)}\n{tail(self.lab.directory / 'server.out')}".strip()
+
+    def log_sizes(self) -> dict[str, int]:
+        """Bytes logged so far, by file: a place in the log for faults_since()."""
+        return {str(path): path.stat().st_size for path in self._logs()}
+
+    def faults_since(self, sizes: dict[str, int]) -> list[str]:
+        """Return the lines in which the server owned up to a fault after log_sizes() returned `sizes`."""
+        found = []
+        for path in self._logs():
+            text = path.read_bytes()[sizes.get(str(path), 0):].decode(errors="replace")
+            found += [line for line in text.splitlines() if self.faults.search(line)]
+        return found
+
+    def _logs(self) -> list[Path]:
+        """The files that it logs to, and that exist."""
+        return [path for path in (self.lab.directory / "server.out", self.log) if path.exists()]
+
+
+class UnderstudyServer(Server):
+    """Understudy, as its users start it."""
+
+    name = "understudy"
+    faults = re.compile(r'Traceback \(most recent call last\)|"level": ?"(error|critical)"')
+
+    def command(self) -> list[str]:
+        beside = Path(sys.executable).with_name("understudy")
+        program = os.environ.get("UNDERSTUDY_COMMAND") or (
+            str(beside) if beside.exists() else shutil.which("understudy")
+        )
+        if program is None:
+            raise LabError(f"{beside} does not exist: install the project into this interpreter first")
+        return [
+            program, "serve",
+            "--export", f"{self.exports[WORK]}={WORK},rw,no_root_squash",
+            "--export", f"{self.exports[SQUASH]}={SQUASH},rw,root_squash",
+            "--state", str(self.state),
+            "--listen", f"{SERVER_ADDRESS}:{PORT}",
+            "--lease-time", str(LEASE_TIME_S),
+            "--log-file", str(self.log),
+            "--no-pair",
+        ]
+
+
+GANESHA_EXPORT = """
+EXPORT {{
+    Export_Id = {number}; Path = {path}; Pseudo = {pseudo}; Access_Type = RW; Squash = {squash};
+    Anonymous_Uid = 65534; Anonymous_Gid = 65534;
+    SecType = sys; Protocols = 4; Transports = TCP;
+    FSAL {{ Name = VFS; }}
+}}
+"""
+GANESHA_CONFIGURATION = """
+NFS_CORE_PARAM {{
+    Protocols = 4; NFS_Port = {port}; Bind_addr = {address};
+    Enable_NLM = false; Enable_RQUOTA = false; Plugins_Dir = /usr/lib/x86_64-linux-gnu/ganesha;
+}}
+NFSv4 {{
+    Minor_Versions = 0, 1, 2; RecoveryBackend = fs; RecoveryRoot = {state}; Graceless = true;
+    Lease_Lifetime = {lease}; Only_Numeric_Owners = true;
+}}
+"""
+
+
+class GaneshaServer(Server):
+    """Debian's nfs-ganesha, running natively."""
+
+    name = "ganesha"
+    faults = re.compile(r":(CRIT|FATAL|MAJ) :")
+
+    def command(self) -> list[str]:
+        text = GANESHA_CONFIGURATION.format(
+            port=PORT, address=SERVER_ADDRESS, state=self.state, lease=LEASE_TIME_S
+        )
+        squashes = {WORK: "No_Root_Squash", SQUASH: "Root_Squash"}
+        for number, (pseudo, path) in enumerate(self.exports.items(), 1):
+            text += GANESHA_EXPORT.format(number=number, path=path, pseudo=pseudo, squash=squashes[pseudo])
+        configuration = self.lab.directory / "ganesha.conf"
+        configuration.write_text(text)
+        pid_file = self.lab.directory / "ganesha.pid"
+        return ["ganesha.nfsd", "-F", "-f", str(configuration), "-L", str(self.log), "-p", str(pid_file)]
+
+
+SERVERS: dict[str, type[Server]] = {"understudy": UnderstudyServer, "ganesha": GaneshaServer}

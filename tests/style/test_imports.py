@@ -1,0 +1,168 @@
+"""Who may import whom: the rooms, and the layers inside nfsd.
+
+Must not import the rooms: it reads their source. A layer that is not written yet is simply not there.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+STANDARD = sys.stdlib_module_names
+
+# From the bottom up. A module may import its own layer and those below; never upward.
+LAYERS: list[tuple[str, ...]] = [
+    ("errors", "log", "config", "metrics", "control"),
+    ("vfs", "exports"),
+    ("state", "attributes"),
+    ("ops",),
+    ("table", "compound", "callback"),
+    ("rpc", "auth"),
+    ("transport", "record"),
+    ("report", "server"),
+    ("cli",),
+]
+RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+# Modules that say only what a thing looks like: any layer may name them in its annotations.
+INTERFACES = frozenset({"nfsd.vfs.interface"})
+ENGINE_FILES_MAX = 1
+
+
+def module_of(file: Path) -> str:
+    """The file's dotted name."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_for_types_only(node: ast.stmt) -> bool:
+    """Whether this is an `if TYPE_CHECKING:` block: its imports never happen."""
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def imports_in(body: list[ast.stmt], package: str) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of every import that happens, those inside functions too."""
+    for statement in body:
+        if is_for_types_only(statement):
+            continue
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield node.lineno, alias.name
+            elif isinstance(node, ast.ImportFrom):
+                base = node.module or ""
+                if node.level:
+                    start = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1])
+                    base = f"{start}.{base}".rstrip(".")
+                for alias in node.names:
+                    yield node.lineno, f"{base}.{alias.name}"
+
+
+def imports_of(file: Path) -> list[tuple[int, str]]:
+    """Every import of the file that happens at run time."""
+    tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+    module = module_of(file)
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    return list(imports_in(tree.body, package))
+
+
+def files(room: str) -> list[Path]:
+    """The room's Python files."""
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+def outside(room: str, allowed: frozenset[str]) -> list[str]:
+    """Imports of a room that are neither its own, nor the standard library's, nor allowed."""
+    return [
+        f"{module_of(file)}:{line} imports {name}"
+        for file in files(room)
+        for line, name in imports_of(file)
+        if (top := name.partition(".")[0]) != room and top not in STANDARD and top not in allowed
+    ]
+
+
+def test_xdr_imports() -> None:
+    """xdr imports the standard library and xdrlib3."""
+    assert not outside("xdr", frozenset({"xdrlib3"}))
+
+
+def test_statestore_imports() -> None:
+    """statestore imports the standard library and its engine, the engine in one file."""
+    assert not outside("statestore", frozenset({"lmdb"}))
+    users = {
+        module_of(file)
+        for file in files("statestore")
+        for _, name in imports_of(file)
+        if name.partition(".")[0] == "lmdb"
+    }
+    assert len(users) <= ENGINE_FILES_MAX, f"the engine is imported by {', '.join(sorted(users))}"
+
+
+def test_nfsd_imports() -> None:
+    """nfsd imports the other rooms and the libraries that docs/dependencies.md names."""
+    libraries = frozenset({"click", "prometheus_client", "structlog", "tabulate"})
+    assert not outside("nfsd", libraries | {"xdr", "statestore"})
+
+
+def test_nfsd_libraries_in_their_place() -> None:
+    """Each library has one home, so that it can be replaced there."""
+    homes = {
+        "click": "nfsd.cli", "tabulate": "nfsd.cli.show", "structlog": "nfsd.log",
+        "prometheus_client": "nfsd.metrics",
+    }
+    strays = [
+        f"{module_of(file)}:{line} imports {name}"
+        for file in files("nfsd")
+        for line, name in imports_of(file)
+        if (home := homes.get(name.partition(".")[0])) and not module_of(file).startswith(home)
+    ]
+    assert not strays
+
+
+def layer_of(module: str) -> str:
+    """The part of a dotted name that has a layer: nfsd.ops.open -> ops."""
+    return module.split(".")[1] if module.count(".") else ""
+
+
+def test_nfsd_every_module_has_a_layer() -> None:
+    """A new module says where it stands."""
+    unknown = {layer_of(module_of(file)) for file in files("nfsd")} - set(RANKS) - {""}
+    assert not unknown, f"give {', '.join(sorted(unknown))} a layer in LAYERS"
+
+
+def test_nfsd_never_upward() -> None:
+    """transport -> rpc -> compound -> ops -> state -> statestore and ops -> vfs; never upward."""
+    upward = [
+        f"{module_of(file)}:{line} imports {name}"
+        for file in files("nfsd")
+        for line, name in imports_of(file)
+        if name.startswith("nfsd.")
+        and not any(name.startswith(interface) for interface in INTERFACES)
+        and RANKS.get(layer_of(name), 0) > RANKS.get(layer_of(module_of(file)), len(LAYERS))
+    ]
+    assert not upward, "\n".join(upward)
+
+
+SHALLOW = {
+    # Rooms' cores that a simulation must be able to run: no sockets, threads, clocks or randomness.
+    "nfsd/state": frozenset({"socket", "threading", "asyncio", "random", "secrets", "time"}),
+    "nfsd/ops": frozenset({"socket", "threading", "asyncio", "random", "secrets", "time"}),
+    "nfsd/attributes": frozenset({"socket", "threading", "asyncio", "random", "secrets", "time"}),
+    "xdr": frozenset({"socket", "threading", "asyncio", "random", "secrets", "time"}),
+}
+
+
+@pytest.mark.parametrize("folder", SHALLOW)
+def test_core_has_no_edge(folder: str) -> None:
+    """Clocks, randomness, sockets and threads are the edge's, and injected."""
+    found = [
+        f"{module_of(file)}:{line} imports {name}"
+        for file in files(folder)
+        for line, name in imports_of(file)
+        if name.partition(".")[0] in SHALLOW[folder]
+    ]
+    assert not found

@@ -1,0 +1,175 @@
+"""The kernel decides as for the caller: users, groups, squashing, threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from nfsd.exports import parse_options
+from nfsd.vfs import Credentials, as_server, become, credentials
+from tests.vfs.world import ALICE, BOB, ROOT, World
+
+pytestmark = pytest.mark.usefixtures("as_root")
+RWX = os.R_OK | os.W_OK | os.X_OK
+
+
+def test_access_by_owner_group_other(world: World) -> None:
+    """Each class of users gets its bits, a supplementary group counts, root may all but execute a plain file."""
+    node = world.make(b"a", cred=ALICE, mode=0o740)
+    world.fs.setattr(node, ROOT, gid=3000)
+    assert world.fs.access(node, RWX, ALICE) == RWX
+    assert world.fs.access(node, RWX, BOB) == os.R_OK
+    assert world.fs.access(node, RWX, Credentials(1002, 1002, ())) == 0
+    world.fs.setattr(node, ROOT, mode=0o600)
+    assert world.fs.access(node, RWX, ROOT) == os.R_OK | os.W_OK
+    assert world.fs.access(node, os.X_OK, ROOT) == 0
+    assert world.fs.access(node, 0, BOB) == 0
+
+
+def test_new_objects_are_the_callers(world: World) -> None:
+    """Whatever a caller makes is owned by the caller."""
+    fs = world.fs
+    for node in (
+        world.make(b"f", cred=ALICE),
+        fs.mkdir(world.root, b"d", ALICE, 0o755),
+        fs.symlink(world.root, b"l", b"x", ALICE),
+    ):
+        st = fs.stat(node)
+        assert (st.st_uid, st.st_gid) == (1000, 1000)
+
+
+def test_others_are_refused(world: World) -> None:
+    """Nothing can be done in or to what belongs to somebody else."""
+    fs = world.fs
+    home = fs.mkdir(world.root, b"home", ALICE, 0o700)
+    node, _ = fs.create(home, b"f", ALICE, 0o600)
+    for call in (
+        lambda: fs.lookup(home, b"f", BOB),
+        lambda: fs.create(home, b"g", BOB, 0o600),
+        lambda: fs.mkdir(home, b"g", BOB, 0o700),
+        lambda: fs.symlink(home, b"g", b"x", BOB),
+        lambda: fs.remove(home, b"f", BOB),
+        lambda: fs.rename(home, b"f", world.root, b"f", BOB),
+        lambda: fs.readdir(home, 0, BOB),
+        lambda: fs.setattr(node, BOB, mode=0o666),
+        lambda: fs.setattr(node, BOB, size=0),
+        lambda: fs.setattr(node, BOB, mtime_ns=0),
+        lambda: fs.setattr(node, ALICE, uid=1001),
+        lambda: fs.link(node, home, b"g", BOB),
+    ):
+        with pytest.raises(PermissionError):
+            call()
+    assert world.names(home, ALICE) == [b"f"]
+
+
+def test_sticky_directory(world: World) -> None:
+    """In a sticky directory only the owner removes."""
+    world.fs.setattr(world.root, ROOT, mode=0o1777)
+    world.make(b"f", cred=ALICE)
+    with pytest.raises(PermissionError):
+        world.fs.remove(world.root, b"f", BOB)
+    world.fs.remove(world.root, b"f", ALICE)
+
+
+def test_list_without_search(world: World) -> None:
+    """Read permission lists a directory's names, without leave to search it; and the other way round."""
+    fs = world.fs
+    home = fs.mkdir(world.root, b"home", ROOT, 0o755)
+    fs.create(home, b"f", ROOT, 0o644)
+    fs.setattr(home, ROOT, mode=0o744)
+    assert world.names(home, BOB) == [b"f"]
+    with pytest.raises(PermissionError):
+        fs.lookup(home, b"f", BOB)
+    fs.setattr(home, ROOT, mode=0o711)
+    assert fs.lookup(home, b"f", BOB)
+    with pytest.raises(PermissionError):
+        fs.readdir(home, 0, BOB)
+
+
+def test_lookup_of_cached_child_asks_again(world: World) -> None:
+    """A child in the cache is no way around the directory's permission."""
+    fs = world.fs
+    home = fs.mkdir(world.root, b"home", ALICE, 0o755)
+    fs.create(home, b"f", ALICE, 0o644)
+    assert fs.lookup(home, b"f", BOB) is fs.lookup(home, b"f", ALICE)
+    fs.setattr(home, ALICE, mode=0o700)
+    with pytest.raises(PermissionError):
+        fs.lookup(home, b"f", BOB)
+
+
+def test_data_by_the_servers_right(world: World) -> None:
+    """Permission belongs to OPEN: the data of a file that nobody may read any more still flow."""
+    node = world.make(b"a", b"data", cred=ALICE, mode=0o000)
+    world.fs.release(node)
+    fd = world.fs.data_fd(node, True)
+    assert os.pread(fd, 9, 0) == b"data"
+    assert world.fs.data_fd(node, False) == fd
+
+
+def test_identity_is_per_thread(world: World) -> None:
+    """Threads act as different callers at the same time; a new one does not inherit its maker's identity."""
+    barrier = threading.Barrier(4)
+
+    def work(number: int) -> tuple[int, int]:
+        cred = Credentials(2000 + number, 3000 + number, (4000 + number,))
+        barrier.wait(10)
+        for index in range(20):
+            name = b"%d-%d" % (number, index)
+            node, _ = world.fs.create(world.root, name, cred, 0o600)
+            st = world.fs.stat(node)
+            assert (st.st_uid, st.st_gid) == (cred.uid, cred.gid)
+        return os.getuid(), os.geteuid()
+
+    become(ALICE)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, range(4))) == [(0, 0)] * 4
+    assert len(world.names()) == 80
+
+
+def test_become_nobodys_id() -> None:
+    """2**32 - 1 means "leave as it is" to the kernel: nobody becomes it, least of all root."""
+    credentials.configure()
+    become(ALICE)
+    for cred in (Credentials(0xFFFFFFFF, 0), Credentials(0, 0xFFFFFFFF), Credentials(5, 5, (0xFFFFFFFF,))):
+        with pytest.raises(OSError):
+            become(cred)
+    become(BOB)
+    with open("/proc/thread-self/status", encoding="ascii") as status:
+        ids = {line.split(":")[0]: line.split()[1:] for line in status}
+    assert ids["Uid"] == ["0", "0", "0", "1001"]
+    assert ids["Gid"][3] == "1001"
+    assert ids["Groups"] == ["2000", "3000"]
+    as_server()
+
+
+def test_squash_root() -> None:
+    """root_squash maps user 0 and group 0 wherever they stand, and leaves the others alone."""
+    options = parse_options("root_squash,anonuid=99,anongid=98")
+    assert options.apply(Credentials(0, 0, (0, 5))) == Credentials(99, 98, (98, 5))
+    assert options.apply(Credentials(7, 0, ())) == Credentials(7, 98, ())
+    assert options.apply(ALICE) is ALICE
+    assert options.anonymous() == Credentials(99, 98, ())
+
+
+def test_squash_all_and_none() -> None:
+    """all_squash maps everybody, no_root_squash nobody but the number that is nobody's."""
+    assert parse_options("all_squash").apply(ALICE) == Credentials(65534, 65534, ())
+    options = parse_options("no_root_squash")
+    assert options.apply(ROOT) is ROOT
+    nobody = Credentials(0xFFFFFFFF, 0xFFFFFFFF, (1, 0xFFFFFFFF))
+    assert options.apply(nobody) == Credentials(65534, 65534, (1, 65534))
+    assert parse_options("").apply(nobody) == Credentials(65534, 65534, (1, 65534))
+
+
+def test_squashed_root_is_refused(world: World) -> None:
+    """What root_squash makes of root can do what user 65534 can."""
+    cred = parse_options("root_squash").apply(ROOT)
+    node = world.make(b"a", cred=ALICE, mode=0o600)
+    assert world.fs.access(node, RWX, cred) == 0
+    with pytest.raises(PermissionError):
+        world.fs.setattr(node, cred, mode=0o666)
+    with pytest.raises(PermissionError):
+        world.fs.mknod(world.root, b"dev", cred, 0o600, 0o020000, os.makedev(1, 3))

@@ -1,0 +1,1 @@
+"""Bytes to values and back: interface descriptions, their compiler, the bounded codec, generated modules."""

@@ -1,0 +1,1 @@
+"""Modules that `python -m xdr.compiler` writes; they are committed and never edited."""

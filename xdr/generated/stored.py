@@ -1,0 +1,508 @@
+"""Generated from xdr/x/stored.x by `python -m xdr.compiler`: do not edit.
+
+Every constant is an int; every struct and union a class with the description's field names;
+opaques and strings are bytes, bitmaps are ints. Pack and unpack methods raise XdrError.
+"""
+
+# ruff: noqa
+# mypy: ignore-errors
+from __future__ import annotations
+
+import struct as _struct
+from typing import Any as _Any, TypeAlias as _TypeAlias
+
+from xdr.codec import (
+    PADDING, Packer, Unpacker, XdrError, XdrValue, XdrWideUnion, bad_bool, bad_enum, bad_length, bad_size,
+    truncated, unpackable,
+)
+
+_new = object.__new__
+_pack = _struct.pack
+_unpack_from = _struct.unpack_from
+_struct_error = _struct.error
+
+FALSE = 0
+TRUE = 1
+STORED_OWNER_MAX = 1024
+STORED_HANDLE_MAX = 128
+
+class stored_client(XdrValue):
+    __slots__ = ("clientid", "minor", "owner", "verifier", "principal", "reclaim_complete", "create_sequence", "create_reply", "confirm", "callback_program", "callback_netid", "callback_address", "callback_ident",)
+    clientid: int
+    minor: int
+    owner: bytes
+    verifier: bytes
+    principal: bytes
+    reclaim_complete: bool
+    create_sequence: int
+    create_reply: bytes
+    confirm: bytes
+    callback_program: int
+    callback_netid: bytes
+    callback_address: bytes
+    callback_ident: int
+    def __init__(self, clientid: int, minor: int, owner: bytes, verifier: bytes, principal: bytes, reclaim_complete: bool, create_sequence: int, create_reply: bytes, confirm: bytes, callback_program: int, callback_netid: bytes, callback_address: bytes, callback_ident: int) -> None:
+        self.clientid = clientid
+        self.minor = minor
+        self.owner = owner
+        self.verifier = verifier
+        self.principal = principal
+        self.reclaim_complete = reclaim_complete
+        self.create_sequence = create_sequence
+        self.create_reply = create_reply
+        self.confirm = confirm
+        self.callback_program = callback_program
+        self.callback_netid = callback_netid
+        self.callback_address = callback_address
+        self.callback_ident = callback_ident
+
+class stored_channel(XdrValue):
+    __slots__ = ("request_size_max", "reply_size_max", "reply_cached_max", "operations_max", "slots",)
+    request_size_max: int
+    reply_size_max: int
+    reply_cached_max: int
+    operations_max: int
+    slots: int
+    def __init__(self, request_size_max: int, reply_size_max: int, reply_cached_max: int, operations_max: int, slots: int) -> None:
+        self.request_size_max = request_size_max
+        self.reply_size_max = reply_size_max
+        self.reply_cached_max = reply_cached_max
+        self.operations_max = operations_max
+        self.slots = slots
+
+class stored_session(XdrValue):
+    __slots__ = ("clientid", "flags", "callback_program", "fore", "back",)
+    clientid: int
+    flags: int
+    callback_program: int
+    fore: stored_channel
+    back: stored_channel
+    def __init__(self, clientid: int, flags: int, callback_program: int, fore: stored_channel, back: stored_channel) -> None:
+        self.clientid = clientid
+        self.flags = flags
+        self.callback_program = callback_program
+        self.fore = fore
+        self.back = back
+
+class stored_open(XdrValue):
+    __slots__ = ("clientid", "access", "deny", "access_seen", "deny_seen", "seqid", "instance", "owner", "object",)
+    clientid: int
+    access: int
+    deny: int
+    access_seen: int
+    deny_seen: int
+    seqid: int
+    instance: int
+    owner: bytes
+    object: bytes
+    def __init__(self, clientid: int, access: int, deny: int, access_seen: int, deny_seen: int, seqid: int, instance: int, owner: bytes, object: bytes) -> None:
+        self.clientid = clientid
+        self.access = access
+        self.deny = deny
+        self.access_seen = access_seen
+        self.deny_seen = deny_seen
+        self.seqid = seqid
+        self.instance = instance
+        self.owner = owner
+        self.object = object
+
+class stored_range(XdrValue):
+    __slots__ = ("start", "last", "exclusive",)
+    start: int
+    last: int
+    exclusive: bool
+    def __init__(self, start: int, last: int, exclusive: bool) -> None:
+        self.start = start
+        self.last = last
+        self.exclusive = exclusive
+
+class stored_lock(XdrValue):
+    __slots__ = ("seqid", "instance", "owner", "ranges",)
+    seqid: int
+    instance: int
+    owner: bytes
+    ranges: list[stored_range]
+    def __init__(self, seqid: int, instance: int, owner: bytes, ranges: list[stored_range]) -> None:
+        self.seqid = seqid
+        self.instance = instance
+        self.owner = owner
+        self.ranges = ranges
+
+class stored_owner(XdrValue):
+    __slots__ = ("is_lock_owner", "confirmed", "seqid", "operation", "status", "result", "owner", "object",)
+    is_lock_owner: bool
+    confirmed: bool
+    seqid: int
+    operation: int
+    status: int
+    result: bytes
+    owner: bytes
+    object: bytes
+    def __init__(self, is_lock_owner: bool, confirmed: bool, seqid: int, operation: int, status: int, result: bytes, owner: bytes, object: bytes) -> None:
+        self.is_lock_owner = is_lock_owner
+        self.confirmed = confirmed
+        self.seqid = seqid
+        self.operation = operation
+        self.status = status
+        self.result = result
+        self.owner = owner
+        self.object = object
+
+_u_2QI = (_s := _struct.Struct(">2QI")).unpack_from
+_p_2QI = _s.pack
+_u_3I = (_s := _struct.Struct(">3I")).unpack_from
+_p_3I = _s.pack
+_u_5I = (_s := _struct.Struct(">5I")).unpack_from
+_p_5I = _s.pack
+_u_6I = (_s := _struct.Struct(">6I")).unpack_from
+_p_6I = _s.pack
+_u_8s2I = (_s := _struct.Struct(">8s2I")).unpack_from
+_p_8s2I = _s.pack
+_u_8sI = (_s := _struct.Struct(">8sI")).unpack_from
+_p_8sI = _s.pack
+_u_I = (_s := _struct.Struct(">I")).unpack_from
+_p_I = _s.pack
+_u_IQI = (_s := _struct.Struct(">IQI")).unpack_from
+_p_IQI = _s.pack
+_u_Q12I = (_s := _struct.Struct(">Q12I")).unpack_from
+_p_Q12I = _s.pack
+_u_Q2I = (_s := _struct.Struct(">Q2I")).unpack_from
+_p_Q2I = _s.pack
+_u_Q5IQI = (_s := _struct.Struct(">Q5IQI")).unpack_from
+_p_Q5IQI = _s.pack
+
+class StoredPacker(Packer):
+    __slots__ = ()
+    def pack_stored_client(self, v: stored_client) -> None:
+        add = self._add
+        try:
+            s1 = v.owner
+            n2 = len(s1)
+            if n2 > 1024: raise bad_size("stored_client.owner", n2, 1024)
+            add(_p_Q2I(v.clientid, v.minor, n2))
+            add(s1)
+            if n2 & 3: add(PADDING[n2 & 3])
+            s3 = v.verifier
+            if len(s3) != 8: raise bad_size("stored_client.verifier", len(s3), 8)
+            s4 = v.principal
+            n5 = len(s4)
+            add(_p_8sI(s3, n5))
+            add(s4)
+            if n5 & 3: add(PADDING[n5 & 3])
+            s6 = v.create_reply
+            n7 = len(s6)
+            add(_p_3I(1 if v.reclaim_complete else 0, v.create_sequence, n7))
+            add(s6)
+            if n7 & 3: add(PADDING[n7 & 3])
+            s8 = v.confirm
+            if len(s8) != 8: raise bad_size("stored_client.confirm", len(s8), 8)
+            s9 = v.callback_netid
+            n10 = len(s9)
+            add(_p_8s2I(s8, v.callback_program, n10))
+            add(s9)
+            if n10 & 3: add(PADDING[n10 & 3])
+            s11 = v.callback_address
+            n12 = len(s11)
+            add(_p_I(n12))
+            add(s11)
+            if n12 & 3: add(PADDING[n12 & 3])
+            add(_p_I(v.callback_ident))
+        except _struct_error as error:
+            raise unpackable("stored_client", error) from None
+    def pack_stored_channel(self, v: stored_channel) -> None:
+        add = self._add
+        try:
+            add(_p_5I(v.request_size_max, v.reply_size_max, v.reply_cached_max, v.operations_max, v.slots))
+        except _struct_error as error:
+            raise unpackable("stored_channel", error) from None
+    def pack_stored_session(self, v: stored_session) -> None:
+        add = self._add
+        try:
+            o1 = v.fore
+            o2 = v.back
+            add(_p_Q12I(v.clientid, v.flags, v.callback_program, o1.request_size_max, o1.reply_size_max, o1.reply_cached_max, o1.operations_max, o1.slots, o2.request_size_max, o2.reply_size_max, o2.reply_cached_max, o2.operations_max, o2.slots))
+        except _struct_error as error:
+            raise unpackable("stored_session", error) from None
+    def pack_stored_open(self, v: stored_open) -> None:
+        add = self._add
+        try:
+            s1 = v.owner
+            n2 = len(s1)
+            if n2 > 1024: raise bad_size("stored_open.owner", n2, 1024)
+            add(_p_Q5IQI(v.clientid, v.access, v.deny, v.access_seen, v.deny_seen, v.seqid, v.instance, n2))
+            add(s1)
+            if n2 & 3: add(PADDING[n2 & 3])
+            s3 = v.object
+            n4 = len(s3)
+            if n4 > 128: raise bad_size("stored_open.object", n4, 128)
+            add(_p_I(n4))
+            add(s3)
+            if n4 & 3: add(PADDING[n4 & 3])
+        except _struct_error as error:
+            raise unpackable("stored_open", error) from None
+    def pack_stored_range(self, v: stored_range) -> None:
+        add = self._add
+        try:
+            add(_p_2QI(v.start, v.last, 1 if v.exclusive else 0))
+        except _struct_error as error:
+            raise unpackable("stored_range", error) from None
+    def pack_stored_lock(self, v: stored_lock) -> None:
+        add = self._add
+        try:
+            s1 = v.owner
+            n2 = len(s1)
+            if n2 > 1024: raise bad_size("stored_lock.owner", n2, 1024)
+            add(_p_IQI(v.seqid, v.instance, n2))
+            add(s1)
+            if n2 & 3: add(PADDING[n2 & 3])
+            s3 = v.ranges
+            n4 = len(s3)
+            add(_p_I(n4))
+            for x in s3: self.pack_stored_range(x)
+        except _struct_error as error:
+            raise unpackable("stored_lock", error) from None
+    def pack_stored_owner(self, v: stored_owner) -> None:
+        add = self._add
+        try:
+            s1 = v.result
+            n2 = len(s1)
+            add(_p_6I(1 if v.is_lock_owner else 0, 1 if v.confirmed else 0, v.seqid, v.operation, v.status, n2))
+            add(s1)
+            if n2 & 3: add(PADDING[n2 & 3])
+            s3 = v.owner
+            n4 = len(s3)
+            if n4 > 1024: raise bad_size("stored_owner.owner", n4, 1024)
+            add(_p_I(n4))
+            add(s3)
+            if n4 & 3: add(PADDING[n4 & 3])
+            s5 = v.object
+            n6 = len(s5)
+            if n6 > 128: raise bad_size("stored_owner.object", n6, 128)
+            add(_p_I(n6))
+            add(s5)
+            if n6 & 3: add(PADDING[n6 & 3])
+        except _struct_error as error:
+            raise unpackable("stored_owner", error) from None
+
+class StoredUnpacker(Unpacker):
+    __slots__ = ()
+    def unpack_stored_client(self) -> stored_client:
+        b = self._buf
+        p = self._pos
+        end = self._end
+        try:
+            v1, v2, n3 = _u_Q2I(b, p)
+            p += 16
+            e = p + n3 + (-n3 & 3)
+            if e > end or n3 > 1024: raise bad_length("stored_client.owner", n3, end - p, 1024)
+            v4 = b[p:p + n3]
+            if v4.__class__ is not bytes: v4 = bytes(v4)
+            p = e
+            v5, n6 = _u_8sI(b, p)
+            p += 12
+            e = p + n6 + (-n6 & 3)
+            if e > end: raise bad_length("stored_client.principal", n6, end - p, None)
+            v7 = b[p:p + n6]
+            if v7.__class__ is not bytes: v7 = bytes(v7)
+            p = e
+            v8, v9, n10 = _u_3I(b, p)
+            p += 12
+            if v8 > 1: raise bad_bool(v8)
+            e = p + n10 + (-n10 & 3)
+            if e > end: raise bad_length("stored_client.create_reply", n10, end - p, None)
+            v11 = b[p:p + n10]
+            if v11.__class__ is not bytes: v11 = bytes(v11)
+            p = e
+            v12, v13, n14 = _u_8s2I(b, p)
+            p += 16
+            e = p + n14 + (-n14 & 3)
+            if e > end: raise bad_length("stored_client.callback_netid", n14, end - p, None)
+            v15 = b[p:p + n14]
+            if v15.__class__ is not bytes: v15 = bytes(v15)
+            p = e
+            (n16,) = _u_I(b, p)
+            p += 4
+            e = p + n16 + (-n16 & 3)
+            if e > end: raise bad_length("stored_client.callback_address", n16, end - p, None)
+            v17 = b[p:p + n16]
+            if v17.__class__ is not bytes: v17 = bytes(v17)
+            p = e
+            (v18,) = _u_I(b, p)
+            p += 4
+            r19 = _new(stored_client)
+            r19.clientid = v1
+            r19.minor = v2
+            r19.owner = v4
+            r19.verifier = v5
+            r19.principal = v7
+            r19.reclaim_complete = v8 == 1
+            r19.create_sequence = v9
+            r19.create_reply = v11
+            r19.confirm = v12
+            r19.callback_program = v13
+            r19.callback_netid = v15
+            r19.callback_address = v17
+            r19.callback_ident = v18
+            self._pos = p
+            return r19
+        except _struct_error:
+            raise truncated("stored_client", self) from None
+    def unpack_stored_channel(self) -> stored_channel:
+        b = self._buf
+        p = self._pos
+        try:
+            v1, v2, v3, v4, v5 = _u_5I(b, p)
+            p += 20
+            r6 = _new(stored_channel)
+            r6.request_size_max = v1
+            r6.reply_size_max = v2
+            r6.reply_cached_max = v3
+            r6.operations_max = v4
+            r6.slots = v5
+            self._pos = p
+            return r6
+        except _struct_error:
+            raise truncated("stored_channel", self) from None
+    def unpack_stored_session(self) -> stored_session:
+        b = self._buf
+        p = self._pos
+        try:
+            v1, v2, v3, v4, v5, v6, v7, v8, v10, v11, v12, v13, v14 = _u_Q12I(b, p)
+            p += 56
+            r9 = _new(stored_channel)
+            r9.request_size_max = v4
+            r9.reply_size_max = v5
+            r9.reply_cached_max = v6
+            r9.operations_max = v7
+            r9.slots = v8
+            r15 = _new(stored_channel)
+            r15.request_size_max = v10
+            r15.reply_size_max = v11
+            r15.reply_cached_max = v12
+            r15.operations_max = v13
+            r15.slots = v14
+            r16 = _new(stored_session)
+            r16.clientid = v1
+            r16.flags = v2
+            r16.callback_program = v3
+            r16.fore = r9
+            r16.back = r15
+            self._pos = p
+            return r16
+        except _struct_error:
+            raise truncated("stored_session", self) from None
+    def unpack_stored_open(self) -> stored_open:
+        b = self._buf
+        p = self._pos
+        end = self._end
+        try:
+            v1, v2, v3, v4, v5, v6, v7, n8 = _u_Q5IQI(b, p)
+            p += 40
+            e = p + n8 + (-n8 & 3)
+            if e > end or n8 > 1024: raise bad_length("stored_open.owner", n8, end - p, 1024)
+            v9 = b[p:p + n8]
+            if v9.__class__ is not bytes: v9 = bytes(v9)
+            p = e
+            (n10,) = _u_I(b, p)
+            p += 4
+            e = p + n10 + (-n10 & 3)
+            if e > end or n10 > 128: raise bad_length("stored_open.object", n10, end - p, 128)
+            v11 = b[p:p + n10]
+            if v11.__class__ is not bytes: v11 = bytes(v11)
+            p = e
+            r12 = _new(stored_open)
+            r12.clientid = v1
+            r12.access = v2
+            r12.deny = v3
+            r12.access_seen = v4
+            r12.deny_seen = v5
+            r12.seqid = v6
+            r12.instance = v7
+            r12.owner = v9
+            r12.object = v11
+            self._pos = p
+            return r12
+        except _struct_error:
+            raise truncated("stored_open", self) from None
+    def unpack_stored_range(self) -> stored_range:
+        b = self._buf
+        p = self._pos
+        try:
+            v1, v2, v3 = _u_2QI(b, p)
+            p += 20
+            if v3 > 1: raise bad_bool(v3)
+            r4 = _new(stored_range)
+            r4.start = v1
+            r4.last = v2
+            r4.exclusive = v3 == 1
+            self._pos = p
+            return r4
+        except _struct_error:
+            raise truncated("stored_range", self) from None
+    def unpack_stored_lock(self) -> stored_lock:
+        b = self._buf
+        p = self._pos
+        end = self._end
+        try:
+            v1, v2, n3 = _u_IQI(b, p)
+            p += 16
+            e = p + n3 + (-n3 & 3)
+            if e > end or n3 > 1024: raise bad_length("stored_lock.owner", n3, end - p, 1024)
+            v4 = b[p:p + n3]
+            if v4.__class__ is not bytes: v4 = bytes(v4)
+            p = e
+            (n5,) = _u_I(b, p)
+            p += 4
+            if n5 * 20 > end - p: raise bad_length("stored_lock.ranges", n5, end - p, None)
+            self._pos = p
+            f = self.unpack_stored_range
+            v6 = [f() for _ in range(n5)]
+            r7 = _new(stored_lock)
+            r7.seqid = v1
+            r7.instance = v2
+            r7.owner = v4
+            r7.ranges = v6
+            return r7
+        except _struct_error:
+            raise truncated("stored_lock", self) from None
+    def unpack_stored_owner(self) -> stored_owner:
+        b = self._buf
+        p = self._pos
+        end = self._end
+        try:
+            v1, v2, v3, v4, v5, n6 = _u_6I(b, p)
+            p += 24
+            if v1 > 1: raise bad_bool(v1)
+            if v2 > 1: raise bad_bool(v2)
+            e = p + n6 + (-n6 & 3)
+            if e > end: raise bad_length("stored_owner.result", n6, end - p, None)
+            v7 = b[p:p + n6]
+            if v7.__class__ is not bytes: v7 = bytes(v7)
+            p = e
+            (n8,) = _u_I(b, p)
+            p += 4
+            e = p + n8 + (-n8 & 3)
+            if e > end or n8 > 1024: raise bad_length("stored_owner.owner", n8, end - p, 1024)
+            v9 = b[p:p + n8]
+            if v9.__class__ is not bytes: v9 = bytes(v9)
+            p = e
+            (n10,) = _u_I(b, p)
+            p += 4
+            e = p + n10 + (-n10 & 3)
+            if e > end or n10 > 128: raise bad_length("stored_owner.object", n10, end - p, 128)
+            v11 = b[p:p + n10]
+            if v11.__class__ is not bytes: v11 = bytes(v11)
+            p = e
+            r12 = _new(stored_owner)
+            r12.is_lock_owner = v1 == 1
+            r12.confirmed = v2 == 1
+            r12.seqid = v3
+            r12.operation = v4
+            r12.status = v5
+            r12.result = v7
+            r12.owner = v9
+            r12.object = v11
+            self._pos = p
+            return r12
+        except _struct_error:
+            raise truncated("stored_owner", self) from None
