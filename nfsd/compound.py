@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nfsd import table
+from nfsd.duplicates import Key, key_of
 from nfsd.errors import Held, Nfs4Error, Replay, ReplayedResult, status_name, status_of
 from nfsd.log import flags, get_logger
 from nfsd.vfs.interface import Credentials, FileSystem, Node
@@ -61,6 +62,7 @@ class Compound:
         "current", "saved", "stateid", "saved_stateid", "client", "session", "slot", "cache_this",
         "changes", "revealed", "owner", "packer", "results", "reply_size", "reply_size_max", "retries",
         "mutated", "status", "admitted", "caller",
+        "duplicate_key",
     )  # fmt: skip
 
     def __init__(self, server: Server, connection: Connection, call: Call, now: float) -> None:
@@ -94,6 +96,7 @@ class Compound:
         self.status = nfs4.NFS4_OK
         self.admitted: FileSystem | None = None
         self.caller: Credentials | None = None
+        self.duplicate_key: Key | None = None
 
     # -- what operations use ------------------------------------------------------------------------------
 
@@ -184,6 +187,13 @@ class Compound:
             self.status = whole
             self.connection.reply(self.call.xid, [self._head(whole, 0)], 0)
             return
+        if not self.minor:
+            self.duplicate_key = key_of(self.connection.address, self.call.xid, self.call.data)
+            reply = self.server.duplicates.get(self.duplicate_key)
+            if reply is not None:
+                self.server.replays += 1
+                self.connection.reply(self.call.xid, [reply], self.server.store_ticket())
+                return
         self._go_on()
 
     def _whole_status(self) -> int:
@@ -352,7 +362,9 @@ class Compound:
         slot = self.slot
         if slot is not None:
             slot.finish(self, body)
-        ticket = 0
+        elif self.mutated and self.duplicate_key is not None:
+            server.duplicates.add(self.duplicate_key, b"".join(body))
+        ticket = server.names_ticket
         if self.changes:
             ticket = server.commit(self.changes)
         elif self.revealed:

@@ -13,8 +13,9 @@ _MARK = struct.Struct(">I")
 _LAST = 0x80000000
 # A record this large or larger gets a buffer of its own as soon as its mark has been read.
 _OWN_BUFFER_MIN = 32 * 1024
-# One record may come in this many fragments; Linux sends one, and a flood of empty ones must end.
-FRAGMENTS_MAX = 64
+# One record may come in this many fragments.  Linux sends one; pynfs makes one of every 8 KiB or less; a flood of
+# empty ones must end.
+FRAGMENTS_MAX = 4096
 
 
 class RecordError(Exception):

@@ -21,6 +21,7 @@ from nfsd import log as logging_
 from nfsd import report, rpc
 from nfsd.compound import Compound
 from nfsd.config import Config
+from nfsd.duplicates import DuplicateCache
 from nfsd.errors import Nfs4Error
 from nfsd.exports import AUTH_NONE, Namespace, parse_exports
 from nfsd.log import get_logger
@@ -65,6 +66,7 @@ class Server:
         self.commits = 0
         self.commit_records = 0
         self.clients_expired = 0
+        self.duplicates = DuplicateCache()
         self.bad_requests: Counter[str] = Counter()
         self.errors: Counter[int] = Counter()
         self.refused: Counter[str] = Counter()
@@ -72,6 +74,7 @@ class Server:
         self.connections_accepted = 0
         self.recovery: dict[str, float] = {}
         self._addresses: Counter[str] = Counter()
+        self.names_ticket = 0
         self._last_ticket = 0
         self._held: deque[tuple[int, Connection, list[Any]]] = deque()
         self._flush_scheduled = False
@@ -129,6 +132,7 @@ class Server:
             clients_max=config.limits.clients_max,
             opens_max=config.limits.opens_max,
             now=self.now(),
+            random_bytes=self.random_bytes,
         )
         rows: list[tuple[bytes, bytes]] = []
         entries: list[tuple[int, bytes, bytes]] = []
@@ -146,7 +150,7 @@ class Server:
             secret,
             handles=config.handles,  # type: ignore[arg-type]
             rows=rows,
-            commit=self.commit,
+            commit=self._commit_names,
             born_ns=time.time_ns(),
         )
         self.namespace.adopt_thread()
@@ -247,6 +251,10 @@ class Server:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
         return self._last_ticket
+
+    def _commit_names(self, changes: ChangeSet) -> None:
+        """Rows of the table that stands in for kernel file handles: no reply may tell one before it is durable."""
+        self.names_ticket = self.commit(changes)
 
     def store_ticket(self) -> int:
         """What a reply has to wait for that shows other requests' changes."""

@@ -40,6 +40,7 @@ class Connection(asyncio.BufferedProtocol):
         self.callers: dict[Any, tuple[Credentials, bool]] = {}
         self.sessions: set[Session] = set()
         self._transport: asyncio.Transport | None = None
+        self._socket: socket.socket
         limits = server.config.limits
         self._in_flight_max = limits.requests_in_flight_max
         self._reader = RecordReader(limits.record_size_max, server.scratch)
@@ -62,7 +63,7 @@ class Connection(asyncio.BufferedProtocol):
             log.warning("connection.refused", peer=self.peer, reason=refusal)
             self._transport.abort()
             return
-        sock = transport.get_extra_info("socket")
+        sock = self._socket = transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
@@ -95,6 +96,8 @@ class Connection(asyncio.BufferedProtocol):
             self.close(str(error))
             return
         if not records:
+            # A peer with Nagle's algorithm keeps the rest of its record back until it sees an acknowledgement.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             return
         self._batching = True
         for record in records:

@@ -141,7 +141,8 @@ class Namespace:
         return self.cache.reap(count)
 
     def close(self) -> None:
-        """Close every descriptor."""
+        """Close every descriptor, and make this thread the server's own user again."""
+        credentials.as_server()
         self.cache.close()
         for tree in self._trees.values():
             tree.close()

@@ -91,7 +91,10 @@ def op_renew(c: Compound, args: nfs4.RENEW4args) -> None:
 
 def confirmed_client(c: Compound, clientid: int) -> Client:
     """NFSv4.0: the client of a clientid in a request.  Raises STALE_CLIENTID."""
-    client = c.server.state.clients.by_id.get(clientid)
+    state = c.server.state
+    client = state.clients.by_id.get(clientid)
+    if client is None and clientid in state.expired_clientids:
+        raise Nfs4Error(nfs4.NFS4ERR_EXPIRED, "its lease ran out and its state was removed")
     if client is None or client.family or not client.confirmed:
         raise Nfs4Error(nfs4.NFS4ERR_STALE_CLIENTID, f"unknown clientid {clientid:#x}")
     return client

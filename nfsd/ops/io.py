@@ -32,8 +32,8 @@ _ROOT = Credentials(0, 0)
 def file_for(c: Compound, stateid: nfs4.stateid4, node: Node, write: bool) -> int:
     """The data descriptor of `node`, after checking that this stateid allows it.
 
-    Special stateids fall back on the caller's permission on the file; an owner may always read and write what is
-    his (RFC 8881 8.2.3, as every NFS server since the first).  Raises Nfs4Error, OSError.
+    Who did not open the file himself, and whoever uses a special stateid, needs permission on it now; an owner may
+    always read and write what is his (RFC 8881 8.2.3; so does the Linux server).  Raises Nfs4Error, OSError.
     """
     kind = node.kind
     if kind != stat.S_IFREG:
@@ -46,7 +46,8 @@ def file_for(c: Compound, stateid: nfs4.stateid4, node: Node, write: bool) -> in
     if write and node.fs.read_only:
         raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only export")
     held = c.server.state.check_io(c, stateid, node, write)
-    if held is None or not write and not held.access & nfs4.OPEN4_SHARE_ACCESS_READ:
+    need = nfs4.OPEN4_SHARE_ACCESS_WRITE if write else nfs4.OPEN4_SHARE_ACCESS_READ
+    if held is None or held.caller is not cred and held.caller != cred or not held.access & need:
         want = os.W_OK if write else os.R_OK
         fs = node.fs
         if fs.access(node, want, cred) != want and fs.stat(node).st_uid != cred.uid:

@@ -7,13 +7,16 @@ was reserved in the store beforehand, so that no crash can make one come again.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 from statestore import META, ChangeSet
 
-_KEY = b"instances"
-_VALUE = struct.Struct(">Q")
+INSTANCES_KEY = b"instances"
+_VALUE = struct.Struct(">QQ")
 _BLOCK = 1 << 20
 INSTANCE_MAX = (1 << 48) - 1
+# A new store begins its count at random between these, so that stateids of a lost store are known for what they are.
+_FIRST_MIN, _FIRST_SPAN = 1 << 40, 1 << 40
 
 KEY_PART_SIZE = 6
 
@@ -21,25 +24,39 @@ KEY_PART_SIZE = 6
 class Instances:
     """Hands out the instance numbers (48 bits) that make every stateid unique for ever."""
 
-    __slots__ = ("_next", "_reserved")
+    __slots__ = ("_first", "_next", "_reserved")
 
-    def __init__(self, reserved: bytes | None) -> None:
-        """Begin after everything that an earlier server may have handed out; `reserved` is the stored ceiling."""
-        self._next = _VALUE.unpack(reserved)[0] if reserved else 1
-        self._reserved = self._next
+    def __init__(self, first: int, reserved: int) -> None:
+        """Begin after everything that an earlier server may have handed out."""
+        self._first = first
+        self._next = reserved
+        self._reserved = reserved
+
+    @classmethod
+    def of_new_store(cls, random_bytes: Callable[[int], bytes]) -> Instances:
+        """The numbers of a store that has handed out none."""
+        first = _FIRST_MIN + int.from_bytes(random_bytes(8), "big") % _FIRST_SPAN
+        return cls(first, first)
+
+    @classmethod
+    def of_stored(cls, value: bytes) -> Instances:
+        """The numbers that follow those of an earlier server.  Raises struct.error."""
+        first, reserved = _VALUE.unpack(value)
+        return cls(first, reserved)
 
     def next(self, changes: ChangeSet) -> int:
         """A fresh instance; when a block is used up, the reservation of the next one joins `changes`."""
         instance = self._next
         if instance >= self._reserved:
             self._reserved = instance + _BLOCK
-            changes.put(META, _KEY, _VALUE.pack(self._reserved))
-        assert instance <= INSTANCE_MAX, "2^48 stateids have been used up"
+            changes.put(META, INSTANCES_KEY, _VALUE.pack(self._first, self._reserved))
+        assert instance <= INSTANCE_MAX, "2^47 stateids have been used up"
         self._next = instance + 1
         return instance
 
-
-INSTANCES_KEY = _KEY
+    def is_foreign(self, other: bytes) -> bool:
+        """Whether a stateid4.other cannot have been made by a server of this store."""
+        return not self._first <= int.from_bytes(other[KEY_PART_SIZE:], "big") < self._next
 
 
 def stateid_other(key: bytes, instance: int) -> bytes:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nfsd.state.locks import LockState
     from nfsd.state.owners import SeqidOwner
     from nfsd.state.state import State
-    from nfsd.vfs.interface import Node
+    from nfsd.vfs.interface import Credentials, Node
 
 # Resume keys are personalised by this; handles carry their export's number themselves.
 RFS_ID = b"understudy"
@@ -33,12 +33,13 @@ def next_seqid(seqid: int) -> int:
 class OpenState:
     """One open: `access` and `deny` are the unions of what was asked for and not given back.
 
+    `caller` is who opened it last: I/O in the same name is not checked against the file's permissions again.
     `access_seen` and `deny_seen` have bit n set where an OPEN asked for exactly n (RFC 8881 18.18.3).
     """
 
     __slots__ = (
         "client", "key", "handle", "node", "owner", "seqid_owner", "access", "deny", "access_seen", "deny_seen",
-        "seqid", "instance", "other", "locks",
+        "seqid", "instance", "other", "locks", "caller",
     )  # fmt: skip
 
     def __init__(self, client: Client, key: bytes, handle: bytes, owner: bytes, instance: int) -> None:
@@ -56,6 +57,7 @@ class OpenState:
         self.instance = instance
         self.other = stateid_other(key, instance)
         self.locks: dict[bytes, LockState] | None = None
+        self.caller: Credentials | None = None
 
     @property
     def open(self) -> OpenState:

@@ -7,7 +7,7 @@ changes it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
@@ -35,6 +35,27 @@ _SEQID_MAX = 0xFFFFFFFF
 # Clients whose lease ran out stay for this long if nobody conflicts with them (RFC 8881 8.4.2.4).
 COURTESY_S = 24 * 3600.0
 
+_EXPIRED_MAX = 65_536
+
+
+class Recent:
+    """The last things that were added, up to a number of them."""
+
+    __slots__ = ("_count_max", "_things")
+
+    def __init__(self, count_max: int) -> None:
+        self._count_max = count_max
+        self._things: dict[object, None] = {}
+
+    def add(self, thing: object) -> None:
+        """Remember it, in place of the oldest."""
+        self._things[thing] = None
+        if len(self._things) > self._count_max:
+            del self._things[next(iter(self._things))]
+
+    def __contains__(self, thing: object) -> bool:
+        return thing in self._things
+
 
 class State:
     """Clients, sessions, opens and locks.
@@ -44,13 +65,21 @@ class State:
     """
 
     def __init__(
-        self, *, secret: bytes, epoch: int, lease_time_s: float, clients_max: int, opens_max: int, now: float
+        self,
+        *,
+        secret: bytes,
+        epoch: int,
+        lease_time_s: float,
+        clients_max: int,
+        opens_max: int,
+        now: float,
+        random_bytes: Callable[[int], bytes],
     ) -> None:
         self.secret = secret
         self.opens_max = opens_max
         self.clients = ClientTable(lease_time_s, clients_max)
         self.clientids = Clientids(epoch)
-        self.instances = Instances(None)
+        self.instances = Instances.of_new_store(random_bytes)
         self.sessions: dict[bytes, Session] = {}
         self.opens: dict[bytes, OpenState] = {}
         self.stateids: dict[bytes, OpenState | LockState] = {}
@@ -58,6 +87,9 @@ class State:
         self.shares = ShareTable()
         self.ranges: dict[bytes, RangeSet] = {}
         self.closed: dict[bytes, SeqidOwner] = {}
+        # Of NFSv4.0 clients that were removed: so that they hear EXPIRED, and do not try to reclaim.
+        self.expired_stateids = Recent(_EXPIRED_MAX)
+        self.expired_clientids = Recent(_EXPIRED_MAX)
         self._session_count = epoch << 32
         self._started = now
 
@@ -74,8 +106,10 @@ class State:
                 raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "no current stateid")
             seqid, other = compound.stateid
         found = self.stateids.get(other)
-        if found is None or (compound.client is not None and found.client is not compound.client):
-            raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "unknown stateid")
+        if found is None:
+            raise self._unknown(compound, other)
+        if compound.client is not None and found.client is not compound.client:
+            raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "another client's stateid")
         if node is not None:
             if found.handle != node.handle:
                 raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "the stateid belongs to another file")
@@ -89,6 +123,15 @@ class State:
         if not compound.minor:
             self._renew(found.client, compound)
         return found
+
+    def _unknown(self, compound: Compound, other: bytes) -> Nfs4Error:
+        """Why a stateid is not known.  NFSv4.1 clients handle only BAD_STATEID well (RFC 7530 9.1.4.2 for 4.0)."""
+        if not compound.minor and other not in (ANONYMOUS, BYPASS):
+            if other in self.expired_stateids:
+                return Nfs4Error(nfs4.NFS4ERR_EXPIRED, "its client's state was removed")
+            if self.instances.is_foreign(other):
+                return Nfs4Error(nfs4.NFS4ERR_STALE_STATEID, "no server of this store made it")
+        return Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "unknown stateid")
 
     def _renew(self, client: Client, compound: Compound) -> None:
         """A stateid of NFSv4.0 renews its client's lease (RFC 7530 9.5)."""
@@ -134,6 +177,12 @@ class State:
 
     def remove_client(self, changes: ChangeSet, client: Client) -> None:
         """Remove a client with everything that it holds."""
+        if not client.family and client.confirmed:
+            self.expired_clientids.add(client.clientid)
+            for held in client.opens.values():
+                self.expired_stateids.add(held.other)
+                for lock in (held.locks or {}).values():
+                    self.expired_stateids.add(lock.other)
         for session in list(client.sessions.values()):
             self.remove_session(changes, session)
         for held in list(client.opens.values()):
@@ -195,7 +244,7 @@ class State:
             if kind in sorted_entries:
                 sorted_entries[kind].append((key, value))
             elif kind == META and key == INSTANCES_KEY:
-                self.instances = Instances(value)
+                self.instances = Instances.of_stored(value)
         self._started = now
         left_out = []
         for kind, load in loaders.items():

@@ -1,0 +1,1 @@
+"""Workloads on a real Linux NFS client in a User Mode Linux guest."""

@@ -110,14 +110,17 @@ class Clients:
         self.server = server
         self.version = version
         self.guests: list[Guest] = []
+        self.replaced = False
         self._seen: dict[Path, int] = {}
 
     def ready(self) -> tuple[Client, Client]:
         """Return both clients, booted and mounted anew if one is missing or hangs."""
         if not self.server.alive():
+            self.replaced = True
             self.close()
             self.server.start()
         if not all(guest.alive() and guest.healthy for guest in self.guests):
+            self.replaced = True
             self.close()
         if not self.guests:
             self._boot()

@@ -6,6 +6,7 @@ nfs-ganesha, which shows that they ask for nothing peculiar to us.
 
 import os
 import re
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from .packages import complaint
 from .server import SERVERS, SQUASH, WORK, Server
 
 TEST_TIMEOUT_S = 300
+RELEASE_TIMEOUT_S = 10.0
 VERSIONS = ("4.0", "4.1", "4.2")
 GANESHA_LACKS = {
     "test_copies[4.2]": "nfs-ganesha 4.3 copies nothing in the server",
@@ -40,7 +42,7 @@ def peer_name(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what needs a guest, limit its time, and expect of a peer that it fails where it lacks something."""
+    """Mark and limit what needs a guest; expect of a peer that it fails where it lacks something."""
     lacks = GANESHA_LACKS if peer_name(config) == "ganesha" else {}
     for item in items:
         if item.path.parent != Path(__file__).parent or "machine" not in getattr(item, "fixturenames", ()):
@@ -79,6 +81,7 @@ def server(lab: Lab, pytestconfig: pytest.Config) -> Iterator[Server]:
     started.start()
     yield started
     started.stop()
+    assert not started.state_problems()
 
 
 @pytest.fixture(scope="session", params=VERSIONS)
@@ -87,13 +90,25 @@ def version(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def left_over(server: Server) -> dict[str, int]:
+    """Return what state the server holds once that is nothing, or after a while what it is."""
+    deadline = time.monotonic() + RELEASE_TIMEOUT_S
+    while (held := server.left_over()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return held
+
+
 @pytest.fixture(scope="session")
 def clients(lab: Lab, server: Server, version: str, pytestconfig: pytest.Config) -> Iterator[Clients]:
     """The two guests of one minor version."""
     pair = Clients(lab, server, version)
     pytestconfig.stash[CLIENTS_KEY] = pair
     yield pair
-    pair.close()
+    try:
+        if not pair.replaced and server.alive():
+            assert left_over(server) == {}, "the server holds state of files that nobody has open"
+    finally:
+        pair.close()
 
 
 @pytest.fixture

@@ -91,7 +91,8 @@ class GuestProcess:
         self._user = user
         self._calls = 0
 
-    def start(self, function: Callable[..., Any], *arguments: Any, timeout_s: float = CALL_TIMEOUT_S) -> Pending:
+    def start(self, function: Callable[..., Any], *arguments: Any,
+              timeout_s: float = CALL_TIMEOUT_S) -> Pending:
         """Begin a call of a workloads function; its arguments and result must be JSON."""
         self._calls += 1
         self._guest.send({
@@ -140,8 +141,10 @@ class Guest:
 
     def _boot(self, index: int, read: int, write: int) -> Child:
         """Start the kernel; its console is the child's output, its second terminal the line to the agent."""
+        # A name that no killed predecessor has left in use.
+        umid = f"{self.name}-{time.monotonic_ns()}"
         kernel = [
-            "linux.uml", f"mem={MEMORY_MIB}M", f"uml_dir={self.lab.directory}", f"umid={self.name}",
+            "linux.uml", f"mem={MEMORY_MIB}M", f"uml_dir={self.lab.directory}", f"umid={umid}",
             # The host's files are the guest's root, read-only: nothing in a guest can damage the host.
             "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", f"init={CODE}/guest_init.sh",
             f"LAB_CODE={CODE}", f"LAB_RESULTS={self.results}", f"LAB_NAME={self.name}",

@@ -186,8 +186,8 @@ class Lab:
         self.run(["ip", "link", "set", name, "master", BRIDGE, "up"])
 
     def remove_tap(self, name: str) -> None:
-        """Remove a tap device."""
-        self.run(["ip", "tuntap", "del", name, "mode", "tap"])
+        """Remove a tap device, even while a killed guest is still on its way out."""
+        self.run(["ip", "link", "delete", name])
 
     def close(self) -> None:
         """Stop everything, the last started first, and remove the directory. May be called twice."""

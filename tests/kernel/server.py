@@ -4,6 +4,7 @@ Owns starting, stopping and watching a server inside a lab, and the layout of wh
 squashing, SQUASH with root squashed, both under a pseudo root. It must not know what the tests do.
 """
 
+import json
 import os
 import re
 import shutil
@@ -91,6 +92,14 @@ class Server(ABC):
             self.lab.children.remove(self.child)
             self.child = None
 
+    def left_over(self) -> dict[str, int]:
+        """Return what the server still holds, if it can tell: nothing when no client has a file open."""
+        return {}
+
+    def state_problems(self) -> str:
+        """Return what is wrong with the stopped server's stored state, if that can be told."""
+        return ""
+
     def report(self) -> str:
         """Return the tails of its log and of its output."""
         return f"{tail(self.log)}\n{tail(self.lab.directory / 'server.out')}".strip()
@@ -118,15 +127,23 @@ class UnderstudyServer(Server):
     name = "understudy"
     faults = re.compile(r'Traceback \(most recent call last\)|"level": ?"(error|critical)"')
 
-    def command(self) -> list[str]:
+    def program(self) -> str:
+        """Return the path of the command line.
+
+        Raises:
+            LabError: there is none.
+        """
         beside = Path(sys.executable).with_name("understudy")
         program = os.environ.get("UNDERSTUDY_COMMAND") or (
             str(beside) if beside.exists() else shutil.which("understudy")
         )
         if program is None:
             raise LabError(f"{beside} does not exist: install the project into this interpreter first")
+        return program
+
+    def command(self) -> list[str]:
         return [
-            program, "serve",
+            self.program(), "serve",
             "--export", f"{self.exports[WORK]}={WORK},rw,no_root_squash",
             "--export", f"{self.exports[SQUASH]}={SQUASH},rw,root_squash",
             "--state", str(self.state),
@@ -135,6 +152,18 @@ class UnderstudyServer(Server):
             "--log-file", str(self.log),
             "--no-pair",
         ]
+
+    def left_over(self) -> dict[str, int]:
+        command = [self.program(), "status", "--state", str(self.state), "-o", "json"]
+        status = json.loads(self.lab.run(command))
+        return {name: status[name] for name in ("opens", "locks") if status[name]}
+
+    def state_problems(self) -> str:
+        try:
+            self.lab.run([self.program(), "store", "verify", "--state", str(self.state)])
+        except LabError as problem:
+            return str(problem)
+        return ""
 
 
 GANESHA_EXPORT = """

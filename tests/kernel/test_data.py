@@ -9,8 +9,9 @@ from .workloads import data, names
 
 MIB = data.MIB
 FIO = (
-    "fio --name=verify --filename=fio --thread --ioengine=psync --bsrange=4k-64k --size={size} --verify=crc32c"
-    " --verify_fatal=1 --randseed=20 --output-format=json {options} >/run/tmp/fio.json; cat /run/tmp/fio.json"
+    "fio --name=verify --filename=fio --thread --ioengine=psync --bsrange=4k-64k --size={size}"
+    " --verify=crc32c --verify_fatal=1 --randseed=20 --output-format=json {options}"
+    " >/run/tmp/fio.json; cat /run/tmp/fio.json"
 )
 
 

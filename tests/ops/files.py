@@ -24,7 +24,7 @@ from xdr.generated import nfs4
 
 STATEID = nfs4.stateid4(0, bytes(12))
 AUTH_SYS = 1
-HELD = SimpleNamespace(access=nfs4.OPEN4_SHARE_ACCESS_BOTH)
+HELD = SimpleNamespace(access=nfs4.OPEN4_SHARE_ACCESS_BOTH, caller=None)
 
 
 class State:
