@@ -67,12 +67,12 @@ def _new_owner(
     owner = locker.lock_owner.owner
     if c.minor:
         return held, owner, None
+    if locker.lock_owner.clientid != held.client.clientid:
+        raise Nfs4Error(nfs4.NFS4ERR_STALE_CLIENTID, "the lock owner is another client's")
     seqid_owner = lock_owner(c, held.client, owner)
-    if (held.client.key + owner, held.handle) in c.server.state.locks:
-        raise Nfs4Error(nfs4.NFS4ERR_BAD_SEQID, "the lock owner has a stateid on this file")
-    if seqid_owner.seqid is not None and seqid_owner.users == 0:
-        seqid_owner.seqid = None
-    seqid_owner.seqid = locker.lock_seqid
+    if seqid_owner.users and seqid_owner.seqid is not None and locker.lock_seqid != seqid_owner.seqid + 1 & 0xFFFFFFFF:
+        raise Nfs4Error(nfs4.NFS4ERR_BAD_SEQID, f"lock sequence id {locker.lock_seqid} after {seqid_owner.seqid}")
+    seqid_owner.begin_at(c, locker.lock_seqid)
     return held, owner, seqid_owner
 
 

@@ -79,9 +79,7 @@ def op_open(c: Compound, args: nfs4.OPEN4args) -> nfs4.OPEN4resok:
     if not found.created:
         _require_permission(c, node, cred, access)
     truncating = not found.created and found.size is not None
-    opens.check_shares(
-        state, c, client, args.owner.owner, node.handle, access | (_WRITE if truncating else 0), deny
-    )
+    opens.check_shares(state, c, node.handle, access | (_WRITE if truncating else 0), deny)
     if truncating:
         wanted = SetAttrs(_SIZE_BIT)
         wanted.size = found.size

@@ -117,30 +117,17 @@ def grant(
 
 
 def check_shares(
-    state: State, compound: Compound, client: Client, owner: bytes, handle: bytes, access: int, deny: int
+    state: State, compound: Compound, handle: bytes, access: int, deny: int, refusal: int = nfs4.NFS4ERR_SHARE_DENIED
 ) -> None:
-    """Whether an open owner may open an object so.
+    """Whether an object may be opened so, or used so without an open (`deny` 0, `refusal` LOCKED; RFC 8881 8.2.3).
 
-    Somebody who only has it by courtesy loses it (RFC 8881 8.4.2.4).  Raises Nfs4Error(SHARE_DENIED).
+    An open owner's own opens count too (RFC 8881 9.7).  Somebody who only has his open by courtesy loses it
+    (RFC 8881 8.4.2.4).  Raises Nfs4Error(`refusal`).
     """
-    if handle not in state.shares:
-        return
-    own = resume_key(state.secret, RFS_ID, client.identity, owner, handle)
-    while (key := state.shares.conflict(handle, access, deny, own)) is not None:
+    while (key := state.shares.conflict(handle, access, deny)) is not None:
         if not state.take_from_expired(compound, state.opens[key].client):
             compound.revealed = True
-            raise Nfs4Error(nfs4.NFS4ERR_SHARE_DENIED, "another open denies it")
-
-
-def check_denied(state: State, compound: Compound, handle: bytes, access: int) -> None:
-    """Whether I/O without an open may go on under everybody's denials (RFC 8881 8.2.3).
-
-    Raises Nfs4Error(LOCKED).
-    """
-    while (key := state.shares.conflict(handle, access, 0)) is not None:
-        if not state.take_from_expired(compound, state.opens[key].client):
-            compound.revealed = True
-            raise Nfs4Error(nfs4.NFS4ERR_LOCKED, "an open denies it")
+            raise Nfs4Error(refusal, "another open denies it")
 
 
 def downgrade(state: State, compound: Compound, held: OpenState, access: int, deny: int) -> None:

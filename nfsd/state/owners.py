@@ -85,6 +85,12 @@ class SeqidOwner:
         if self.client.confirmed:
             compound.changes.put(OWNER, self.key, records.encode_owner(self))
 
+    def begin_at(self, compound: Compound, seqid: int) -> None:
+        """Count from `seqid` on: a lock owner that comes with an open owner's request (RFC 7530 16.10.5)."""
+        self.seqid = seqid
+        self.result = None
+        compound.changes.put(OWNER, self.key, records.encode_owner(self))
+
     def remove(self, changes: ChangeSet) -> None:
         """Remove its record."""
         changes.remove(OWNER, self.key)

@@ -154,7 +154,7 @@ class State:
         if other == ANONYMOUS and seqid == 0 or other == BYPASS and seqid == _SEQID_MAX:
             if write or other == ANONYMOUS:
                 access = nfs4.OPEN4_SHARE_ACCESS_WRITE if write else nfs4.OPEN4_SHARE_ACCESS_READ
-                opens.check_denied(self, compound, node.handle, access)
+                opens.check_shares(self, compound, node.handle, access, 0, nfs4.NFS4ERR_LOCKED)
             return None
         held = self.find(compound, stateid, node).open
         if write and not held.access & nfs4.OPEN4_SHARE_ACCESS_WRITE:
