@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from nfsd import table
 from nfsd.duplicates import Key, key_of
-from nfsd.errors import Held, Nfs4Error, Replay, ReplayedResult, status_name, status_of
+from nfsd.errors import REPLY_HEAD_SIZE, Held, Nfs4Error, Replay, ReplayedResult, status_name, status_of
 from nfsd.log import flags, get_logger
 from nfsd.vfs.interface import Credentials, FileSystem, Node
 from statestore import ChangeSet
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 log = get_logger()
 
 _TWO = struct.Struct(">2I")
+_WORD = struct.Struct(">I")
+_UNTAGGED = struct.Struct(">III")
+
+Steps = Generator[Callable[[], Any], Any, Any]
 
 TAG_SIZE_MAX = 1024  # Chosen here; RFC 8881 16.2.3 leaves it to the server.
 
@@ -54,15 +58,18 @@ class Connection(Protocol):
         """Send a record of the RPC layer's own as the reply."""
 
 
+REPLY_SIZE_UNLIMITED = 1 << 62
+NOBODY = Credentials(uid=65534, gid=65534)
+
+
 class Compound:
     """The state of one COMPOUND while it runs."""
 
     __slots__ = (
         "server", "connection", "call", "cred", "now", "minor", "tag", "operations", "index", "count",
-        "current", "saved", "stateid", "saved_stateid", "client", "session", "slot", "cache_this",
-        "changes", "revealed", "owner", "packer", "results", "reply_size", "reply_size_max", "retries",
-        "mutated", "status", "admitted", "caller",
-        "duplicate_key",
+        "current", "saved", "stateid", "saved_stateid", "client", "session", "slot", "cache_this", "changes",
+        "revealed", "owner", "packer", "results", "reply_size", "reply_size_max", "retries", "mutated", "status",
+        "admitted", "caller", "read_only", "duplicate_key",
     )  # fmt: skip
 
     def __init__(self, server: Server, connection: Connection, call: Call, now: float) -> None:
@@ -71,11 +78,10 @@ class Compound:
         self.call = call
         self.cred = call.cred
         self.now = now
-        self.minor = 0
+        self.minor = self.index = self.count = self.reply_size = self.status = 0
+        self.reply_size_max = REPLY_SIZE_UNLIMITED
         self.tag = b""
         self.operations: list[tuple[table.Operation, Any]] = []
-        self.index = 0
-        self.count = 0
         self.current: Node | None = None
         self.saved: Node | None = None
         self.stateid: tuple[int, bytes] | None = None
@@ -83,19 +89,14 @@ class Compound:
         self.client: Client | None = None
         self.session: Session | None = None
         self.slot: Slot | None = None
-        self.cache_this = False
-        self.changes = ChangeSet()
-        self.revealed = False
-        self.mutated = False
         self.owner: SeqidOwner | None = None
+        self.cache_this = self.revealed = self.mutated = self.read_only = False
+        self.changes = ChangeSet()
         self.packer = nfs4.Nfs4Packer()
-        self.results: list[Buffer] = []
-        self.reply_size = 0
-        self.reply_size_max = 0
-        self.retries: list[tuple[Connection, int]] = []
-        self.status = nfs4.NFS4_OK
+        self.results: list[Buffer] = self.packer.get_parts()
+        self.retries: list[tuple[Connection, int]] | None = None
         self.admitted: FileSystem | None = None
-        self.caller: Credentials | None = None
+        self.caller = NOBODY
         self.duplicate_key: Key | None = None
 
     # -- what operations use ------------------------------------------------------------------------------
@@ -127,52 +128,51 @@ class Compound:
 
         Raises Nfs4Error: ACCESS or WRONGSEC for a client that the export is not for, ROFS where it may only read.
         """
-        if node.fs is self.admitted:
-            assert self.caller is not None
-            return self.caller
-        caller, read_only = self.server.admit(self, node)
-        if read_only:
-            if self.operations[self.index][0].writes:
-                raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only for this client")
-        else:
-            self.admitted, self.caller = node.fs, caller
-        return caller
+        if node.fs is not self.admitted:
+            self.caller, self.read_only = self.server.admit(self, node)
+            self.admitted = node.fs
+        if self.read_only and self.operations[self.index][0].writes:
+            raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only for this client")
+        return self.caller
 
     def may_write(self, node: Node) -> bool:
         """Whether the node's export is writable for this client."""
-        return not self.server.admit(self, node)[1]
+        self.as_caller(node)
+        return not self.read_only
 
     # -- running ------------------------------------------------------------------------------------------
 
     def decode(self) -> None:
         """Decode the whole request (RFC 8881 16.2.2).  Raises XdrError where it is no COMPOUND at all.
 
-        An operation whose arguments do not decode ends the list: it is answered BADXDR when its turn comes.
+        Leaves a status other than NFS4_OK where it cannot be evaluated.  An operation whose arguments do not decode
+        ends the list: it is answered BADXDR when its turn comes.
         """
-        unpacker = nfs4.Nfs4Unpacker(self.call.data, self.call.start)
+        data, start = self.call.data, self.call.start
+        unpacker = nfs4.Nfs4Unpacker(data, start)
         self.tag = unpacker.unpack_opaque()
         self.minor, self.count = unpacker.unpack_uint(), unpacker.unpack_uint()
-        if self._whole_status() != nfs4.NFS4_OK:
+        self.status = self._whole_status()
+        if self.status:
             return
-        find = table.OPERATIONS.get
-        minor = self.minor
-        operations = self.operations
-        for _ in range(self.count):
-            operation = find(unpacker.unpack_uint())
-            if operation is None:
-                operations.append((table.ILLEGAL, None))
-                return
-            if not operation.minor_first <= minor <= operation.minor_last:
-                operations.append((table.of_other_minor(operation, minor), None))
-                return
-            if operation.unpack is None:
-                operations.append((operation, None))
-                continue
-            try:
-                operations.append((operation, operation.unpack(unpacker)))
-            except XdrError as error:
-                operations.append((table.bad_xdr(operation), str(error)))
-                return
+        by_number = table.BY_MINOR[self.minor]
+        word, append = _WORD.unpack_from, self.operations.append
+        try:
+            for _ in range(self.count):
+                (number,) = word(data, unpacker.position)
+                unpacker.position += 4
+                operation = by_number.get(number, table.ILLEGAL)
+                if operation.unpack is not None:
+                    append((operation, operation.unpack(unpacker)))
+                else:
+                    append((operation, None))
+                    if operation.last:
+                        return
+        except XdrError as error:
+            append((table.bad_xdr(operation), str(error)))
+            return
+        except struct.error:
+            raise XdrError(f"{self.count} operations, and the data ends after {len(self.operations)}") from None
         unpacker.done()
 
     def run(self) -> None:
@@ -182,10 +182,8 @@ class Compound:
         except XdrError as error:
             self.server.refuse_garbage(self, str(error))
             return
-        whole = self._whole_status()
-        if whole != nfs4.NFS4_OK:
-            self.status = whole
-            self.connection.reply(self.call.xid, [self._head(whole, 0)], 0)
+        if self.status:
+            self.connection.reply(self.call.xid, [self._head(self.status, 0)], 0)
             return
         if not self.minor:
             self.duplicate_key = key_of(self.connection.address, self.call.xid, self.call.data)
@@ -208,18 +206,36 @@ class Compound:
 
     def _go_on(self) -> None:
         """Evaluate operations from `index` on, until the end, a failure, or one that has to wait."""
-        operations = self.operations
-        while self.index < len(operations):
+        operations, results, packer = self.operations, self.results, self.packer
+        end = len(operations)
+        while self.index < end:
             operation, args = operations[self.index]
             try:
-                self._check(operation)
+                if operation.checked or self.session is None:
+                    self._check(operation)
+                if operation.needs_node and self.current is None:
+                    raise Nfs4Error(nfs4.NFS4ERR_NOFILEHANDLE, "no current file handle")
                 operation.calls += 1
                 outcome = operation.handler(self, args)
                 if operation.blocks:
-                    self.mutated |= operation.modifies
-                    self._drive(operation, outcome, None)
-                    return
-                self._add(operation, outcome)
+                    try:
+                        work = next(outcome)
+                    except StopIteration as stop:
+                        outcome = stop.value
+                    else:
+                        self._wait(operation, outcome, work)
+                        return
+                first = len(results)
+                results.append(operation.success)
+                if operation.pack is not None:
+                    operation.pack(packer, outcome)
+                self.reply_size += operation.reply_size
+                if self.reply_size > self.reply_size_max:
+                    self._fit(first)
+                if operation.modifies:
+                    self.mutated = True
+                if self.owner is not None:
+                    self._remember_owner_reply(operation, nfs4.NFS4_OK, first)
             except Held:
                 return
             except Replay as replay:
@@ -233,31 +249,33 @@ class Compound:
             self.index += 1
         self._finish()
 
-    def _drive(self, operation: table.Operation, steps: Generator[Callable[[], Any], Any, Any], value: Any) -> None:
-        """Run a blocking operation's steps: each yields work for a thread, the last returns the result."""
-        try:
-            work = steps.send(None) if value is None else value(steps)
-        except StopIteration as stop:
-            self._resume(operation, stop.value, None)
-            return
-        except Exception as error:
-            self._resume(operation, None, error)
-            return
+    def _wait(self, operation: table.Operation, steps: Steps, work: Callable[[], Any]) -> None:
+        """Have a thread do what an operation waits for, and go on with the operation when that is done."""
 
         def done(value: Any, error: BaseException | None) -> None:
-            def step(steps: Generator[Callable[[], Any], Any, Any]) -> Callable[[], Any]:
-                return steps.throw(error) if error is not None else steps.send(value)
-
-            self._drive(operation, steps, step)
+            try:
+                more = steps.send(value) if error is None else steps.throw(error)
+            except StopIteration as stop:
+                self._resume(operation, stop.value, None)
+            except Exception as failure:
+                self._resume(operation, None, failure)
+            else:
+                self._wait(operation, steps, more)
 
         self.server.in_thread(work, done)
 
     def _resume(self, operation: table.Operation, outcome: Any, error: Exception | None) -> None:
-        """A blocking operation ended: add its result and go on with the next one."""
+        """An operation that had to wait has ended: add its result and go on with the next one."""
         try:
             if error is not None:
                 raise error
-            self._add(operation, outcome)
+            first = len(self.results)
+            self.results.append(operation.success)
+            if operation.pack is not None:
+                operation.pack(self.packer, outcome)
+            self.reply_size += operation.reply_size
+            if self.reply_size > self.reply_size_max:
+                self._fit(first)
         except Exception as failure:
             self._fail(operation, failure)
             if self.status != nfs4.NFS4_OK:
@@ -267,19 +285,19 @@ class Compound:
         self._go_on()
 
     def _check(self, operation: table.Operation) -> None:
-        """The rules that the operation table states.  Raises Nfs4Error."""
-        if self.minor:
-            if self.session is None:
-                if self.index or not operation.sessionless:
-                    raise Nfs4Error(nfs4.NFS4ERR_OP_NOT_IN_SESSION, "no SEQUENCE")
-                if self.count > 1 and operation.number != nfs4.OP_SEQUENCE:
-                    raise Nfs4Error(nfs4.NFS4ERR_NOT_ONLY_OP, "must be the only operation")
-            elif operation.number == nfs4.OP_SEQUENCE:
-                raise Nfs4Error(nfs4.NFS4ERR_SEQUENCE_POS, "SEQUENCE is not the first operation")
-            if operation.modifies and self.reply_size_max:
-                self._check_size(self.reply_size + operation.reply_size)
-        if operation.needs_node and self.current is None:
-            raise Nfs4Error(nfs4.NFS4ERR_NOFILEHANDLE, "no current file handle")
+        """Where an operation may come, and whether the reply to a changing one will fit.  Raises Nfs4Error."""
+        if not self.minor:
+            return
+        if self.session is None:
+            if self.index or not operation.sessionless:
+                raise Nfs4Error(nfs4.NFS4ERR_OP_NOT_IN_SESSION, "no SEQUENCE")
+            if self.count > 1 and operation.number != nfs4.OP_SEQUENCE:
+                raise Nfs4Error(nfs4.NFS4ERR_NOT_ONLY_OP, "must be the only operation")
+        elif operation.number == nfs4.OP_SEQUENCE:
+            raise Nfs4Error(nfs4.NFS4ERR_SEQUENCE_POS, "SEQUENCE is not the first operation")
+        if operation.modifies and self.reply_size + operation.reply_size > self.reply_size_max:
+            self._fit(len(self.results))
+            self._check_size(self.reply_size + operation.reply_size)
 
     def _check_size(self, size: int) -> None:
         """Refuse what the session's channel could not carry (RFC 8881 2.10.6.4).  Raises Nfs4Error."""
@@ -290,26 +308,14 @@ class Compound:
             raise Nfs4Error(nfs4.NFS4ERR_REP_TOO_BIG, f"a reply of {size} bytes")
         raise Nfs4Error(nfs4.NFS4ERR_REP_TOO_BIG_TO_CACHE, f"a cached reply of {size} bytes")
 
-    def _add(self, operation: table.Operation, outcome: Any) -> None:
-        """Append a successful result."""
-        if operation.pack is None:
-            self.results.append(operation.success)
-            self.reply_size += 8
-        else:
-            packer = self.packer
-            packer.reset()
-            operation.pack(packer, outcome)
-            body = packer.get_parts()
-            size = self.reply_size + 8 + sum(map(len, body))
-            if size > self.reply_size_max and self.reply_size_max:
-                self._check_size(size)
-            self.results.append(operation.success)
-            self.results += body
-            self.reply_size = size
-        if operation.modifies:
-            self.mutated = True
-        if self.owner is not None:
-            self._remember_owner_reply(operation, nfs4.NFS4_OK, b"" if operation.pack is None else b"".join(body))
+    def _fit(self, first: int) -> None:
+        """The reply may be too large: count it, and take the last result back if it is.  Raises Nfs4Error."""
+        self.reply_size = REPLY_HEAD_SIZE + len(self.tag) + sum(map(len, self.results))
+        try:
+            self._check_size(self.reply_size)
+        except Nfs4Error:
+            del self.results[first:]
+            raise
 
     def _fail(self, operation: table.Operation, error: Exception) -> None:
         """Append a failed result; the evaluation ends with it."""
@@ -330,20 +336,17 @@ class Compound:
             self.server.fault(self, operation, error)
             self.status = nfs4.NFS4ERR_SERVERFAULT
         self.server.errors[self.status] += 1
-        self.packer.reset()
+        first = len(self.results)
+        self.results.append(_TWO.pack(operation.number, self.status))
         operation.pack_failure(self.packer, self.status, body)
-        result = self.packer.get_buffer()
-        number = nfs4.OP_ILLEGAL if operation.illegal else operation.number
-        self.results += [_TWO.pack(number, self.status), result]
-        self.reply_size += 8 + len(result)
         if self.owner is not None:
-            self._remember_owner_reply(operation, self.status, result)
+            self._remember_owner_reply(operation, self.status, first)
 
-    def _remember_owner_reply(self, operation: table.Operation, status: int, result: bytes) -> None:
-        """Keep an NFSv4.0 owner's seqid and last reply (RFC 7530 9.1.7)."""
+    def _remember_owner_reply(self, operation: table.Operation, status: int, first: int) -> None:
+        """Keep an NFSv4.0 owner's seqid and last reply, which begins at `first` (RFC 7530 9.1.7)."""
         assert self.owner is not None
         owner, self.owner = self.owner, None
-        owner.remember(self, operation.number, status, result)
+        owner.remember(self, operation.number, status, b"".join(self.results[first + 1 :]))
 
     # -- replying -----------------------------------------------------------------------------------------
 
@@ -351,7 +354,7 @@ class Compound:
         tag = self.tag
         size = len(tag)
         if not size:
-            return struct.pack(">3I", status, 0, count)
+            return _UNTAGGED.pack(status, 0, count)
         return struct.pack(f">2I{size}s{-size & 3}xI", status, size, tag, count)
 
     def _finish(self) -> None:
@@ -359,21 +362,21 @@ class Compound:
         count = len(self.operations) if self.status == nfs4.NFS4_OK else self.index + 1
         body = [self._head(self.status, count), *self.results]
         server = self.server
-        slot = self.slot
-        if slot is not None:
-            slot.finish(self, body)
+        changes = self.changes
+        if self.slot is not None:
+            body = self.slot.finish(self, body)
         elif self.mutated and self.duplicate_key is not None:
             server.duplicates.add(self.duplicate_key, b"".join(body))
-        ticket = server.names_ticket
-        if self.changes:
-            ticket = server.commit(self.changes)
-        elif self.revealed:
-            ticket = server.store_ticket()
+        if changes.entries:
+            ticket = server.commit(changes)
+        else:
+            ticket = server.store_ticket() if self.revealed else server.names_ticket
         if flags.debug:
             self._log()
         self.connection.reply(self.call.xid, body, ticket)
-        for connection, xid in self.retries:
-            connection.reply(xid, body, ticket)
+        if self.retries:
+            for connection, xid in self.retries:
+                connection.reply(xid, body, ticket)
 
     def _log(self) -> None:
         operations = " ".join(operation.name for operation, _ in self.operations[: self.index + 1])

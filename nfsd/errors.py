@@ -11,6 +11,9 @@ import errno
 from nfsd.vfs.interface import BadCookie, BadHandle
 from xdr.generated import nfs4
 
+# What a reply takes besides its results: the RPC header, status, the tag's length, the count.
+REPLY_HEAD_SIZE = 24 + 12
+
 
 class Nfs4Error(Exception):
     """An operation fails with an nfsstat4 (RFC 8881 15.1).

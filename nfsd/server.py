@@ -96,7 +96,7 @@ class Server:
         self.store = LmdbStore.open(
             config.state,
             level=config.durability,  # type: ignore[arg-type]
-            on_durable=self._durable,
+            on_durable=self._durable if config.durability == "power" else None,
             on_failure=self._store_failed,
         )
         self._opened = True

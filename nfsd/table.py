@@ -35,6 +35,7 @@ Handler = Callable[..., Any]
 FailureArm = tuple[str, tuple[int, ...] | None]
 
 _TWO = struct.Struct(">2I")
+UNBOUNDED = 1 << 40
 
 
 class Operation:
@@ -48,15 +49,18 @@ class Operation:
     sessionless         may come without SEQUENCE, alone (RFC 8881 2.10.6.4, 18.46.3)
     modifies            changes a file system or protocol state: its reply's size is checked beforehand
     blocks              the handler is a generator whose steps run in threads
-    reply_size          the most bytes that a modifying operation's result takes
+    reply_size          the most bytes that a successful result takes
     writes              changes files: refused where the client may only read
+    last                nothing behind it can be decoded
+    checked             its place or its size has to be checked beforehand
     calls               how often it has been called
     failure             (type, statuses) of the arm that a failure carries; statuses None: every failure
     """
 
     __slots__ = (
         "number", "name", "handler", "unpack", "pack", "minor_first", "minor_last", "needs_node", "sessionless",
-        "modifies", "blocks", "reply_size", "failure", "illegal", "success", "writes", "calls",
+        "modifies", "blocks", "reply_size", "failure", "success", "writes", "calls",
+        "checked", "last",
     )  # fmt: skip
 
     def __init__(
@@ -71,10 +75,10 @@ class Operation:
         sessionless: bool = False,
         modifies: bool = False,
         blocks: bool = False,
-        reply_size: int = 8,
+        reply_size: int | None = None,
         failure: FailureArm | None = None,
         writes: bool = False,
-        illegal: bool = False,
+        last: bool = False,
     ) -> None:
         self.name = name
         self.number: int = getattr(nfs4, f"OP_{name}")
@@ -86,9 +90,11 @@ class Operation:
         self.sessionless = sessionless
         self.modifies = modifies
         self.blocks = blocks
-        self.reply_size = reply_size
+        # Without a bound the reply's size is counted whenever that could matter.
+        self.reply_size = reply_size or (8 if result is None else UNBOUNDED)
         self.failure = (getattr(nfs4.Nfs4Packer, f"pack_{failure[0]}"), failure[1]) if failure else None
-        self.illegal = illegal
+        self.checked = modifies or name == "SEQUENCE"
+        self.last = last
         self.writes = writes
         self.calls = 0
         self.success = _TWO.pack(self.number, nfs4.NFS4_OK)
@@ -117,27 +123,30 @@ def _unsupported(name: str, minors: tuple[int, int], args: str | None = "") -> O
     return Operation(name, _failing(nfs4.NFS4ERR_NOTSUPP, "not offered"), types, minors=minors)
 
 
-ILLEGAL = Operation("ILLEGAL", _failing(nfs4.NFS4ERR_OP_ILLEGAL, "no such operation"), sessionless=True, illegal=True)
+ILLEGAL = Operation("ILLEGAL", _failing(nfs4.NFS4ERR_OP_ILLEGAL, "no such operation"), sessionless=True, last=True)
 
 _V0, _V1, _V2 = (0, 0), (1, 2), (2, 2)
 _DENIED: FailureArm = ("LOCK4denied", (nfs4.NFS4ERR_DENIED,))
 _DENIED_SIZE = 8 + 8 + 8 + 4 + 8 + 4 + nfs4.NFS4_OPAQUE_LIMIT
 _CHANGE_SIZE = 8 + 20
+_HANDLE_SIZE = 8 + 4 + nfs4.NFS4_FHSIZE
+# All attributes but ACLs, with owners' names of any length that is real.
+_GETATTR_SIZE = 2048
 _OPEN_SIZE = 8 + 16 + 20 + 4 + 16 + 8
 
 _ROWS = (
     # every minor version
-    Operation("ACCESS", attributes.op_access, "ACCESS4args", "ACCESS4resok", needs_node=True),
+    Operation("ACCESS", attributes.op_access, "ACCESS4args", "ACCESS4resok", needs_node=True, reply_size=16),
     Operation("CLOSE", open_ops.op_close, "CLOSE4args", "stateid4", needs_node=True, modifies=True, reply_size=24),
-    Operation("COMMIT", io.op_commit, "COMMIT4args", "COMMIT4resok", needs_node=True, blocks=True),
+    Operation("COMMIT", io.op_commit, "COMMIT4args", "COMMIT4resok", needs_node=True, blocks=True, reply_size=16),
     Operation(
         "CREATE", directory.op_create, "CREATE4args", "CREATE4resok",
         needs_node=True, writes=True, modifies=True, reply_size=_CHANGE_SIZE + 16,
     ),
     _unsupported("DELEGPURGE", (0, 2)),
     Operation("DELEGRETURN", stateid.op_delegreturn, "DELEGRETURN4args", needs_node=True, modifies=True),
-    Operation("GETATTR", attributes.op_getattr, "GETATTR4args", "raw", needs_node=True),
-    Operation("GETFH", filehandle.op_getfh, None, "GETFH4resok", needs_node=True),
+    Operation("GETATTR", attributes.op_getattr, "GETATTR4args", "raw", needs_node=True, reply_size=_GETATTR_SIZE),
+    Operation("GETFH", filehandle.op_getfh, None, "GETFH4resok", needs_node=True, reply_size=_HANDLE_SIZE),
     Operation(
         "LINK", links.op_link, "LINK4args", "LINK4resok",
         needs_node=True, writes=True, modifies=True, reply_size=_CHANGE_SIZE,
@@ -194,7 +203,9 @@ _ROWS = (
         minors=_V0, modifies=True,
     ),
     Operation("VERIFY", attributes.op_verify, "VERIFY4args", needs_node=True),
-    Operation("WRITE", io.op_write, "WRITE4args", "WRITE4resok", needs_node=True, writes=True, blocks=True),
+    Operation(
+        "WRITE", io.op_write, "WRITE4args", "WRITE4resok", needs_node=True, writes=True, blocks=True, reply_size=24
+    ),
     Operation("RELEASE_LOCKOWNER", lock.op_release_lockowner, "RELEASE_LOCKOWNER4args", minors=_V0, modifies=True),
     # NFSv4.1
     Operation("BACKCHANNEL_CTL", session.op_backchannel_ctl, "BACKCHANNEL_CTL4args", minors=_V1, modifies=True),
@@ -224,7 +235,9 @@ _ROWS = (
         "SECINFO_NO_NAME", directory.op_secinfo_no_name, "SECINFO_NO_NAME4args", "SECINFO4resok",
         minors=_V1, needs_node=True,
     ),
-    Operation("SEQUENCE", session.op_sequence, "SEQUENCE4args", "SEQUENCE4resok", minors=_V1, sessionless=True),
+    Operation(
+        "SEQUENCE", session.op_sequence, "SEQUENCE4args", "SEQUENCE4resok", minors=_V1, sessionless=True, reply_size=44
+    ),
     _unsupported("SET_SSV", _V1),
     Operation("TEST_STATEID", stateid.op_test_stateid, "TEST_STATEID4args", "TEST_STATEID4resok", minors=_V1),
     _unsupported("WANT_DELEGATION", _V1),
@@ -264,7 +277,9 @@ _ROWS = (
 OPERATIONS: dict[int, Operation] = {row.number: row for row in _ROWS}
 
 _OTHER_MINOR = {
-    row.number: Operation(row.name, _failing(nfs4.NFS4ERR_NOTSUPP, "not in this minor version"), sessionless=True)
+    row.number: Operation(
+        row.name, _failing(nfs4.NFS4ERR_NOTSUPP, "not in this minor version"), sessionless=True, last=True
+    )
     for row in _ROWS
     if row.minor_first == 0
 }
@@ -279,9 +294,18 @@ _BAD_XDR = {
 }
 
 
-def of_other_minor(operation: Operation, minor: int) -> Operation:
-    """What an operation is in a minor version that lacks it: NOTSUPP if it was dropped, ILLEGAL if not yet born."""
-    return ILLEGAL if minor < operation.minor_first else _OTHER_MINOR[operation.number]
+def _of_minor(minor: int) -> dict[int, Operation]:
+    """A minor version's operations; those that it has dropped answer NOTSUPP, those not yet born are ILLEGAL."""
+    found = {}
+    for row in _ROWS:
+        if row.minor_first <= minor <= row.minor_last:
+            found[row.number] = row
+        elif minor > row.minor_last:
+            found[row.number] = _OTHER_MINOR[row.number]
+    return found
+
+
+BY_MINOR: tuple[dict[int, Operation], ...] = tuple(_of_minor(minor) for minor in range(3))
 
 
 def bad_xdr(operation: Operation) -> Operation:

@@ -234,7 +234,7 @@ class Unpacker:
     data refers to the caller's buffer: it MUST be used before that buffer is changed.
     """
 
-    __slots__ = ("_buf", "_pos", "_end")
+    __slots__ = ("_buf", "position", "_end")
 
     def __init__(self, data: Buffer, pos: int = 0, end: int | None = None) -> None:
         self.reset(data, pos, end)
@@ -254,18 +254,18 @@ class Unpacker:
         if pos < 0 or pos > end:
             raise XdrError(f"a position at {pos} is outside of {end} bytes")
         self._buf = data
-        self._pos = pos
+        self.position = pos
         self._end = end
 
     def get_position(self) -> int:
         """Return where the next value begins."""
-        return self._pos
+        return self.position
 
     def set_position(self, position: int) -> None:
         """Go on at another place of the same data."""
         if position < 0 or position > self._end:
             raise XdrError(f"a position at {position} is outside of {self._end} bytes")
-        self._pos = position
+        self.position = position
 
     def get_buffer(self) -> Buffer:
         """Return the data that is decoded, up to its end."""
@@ -273,29 +273,29 @@ class Unpacker:
 
     def remaining(self) -> int:
         """Return the number of bytes not decoded yet."""
-        return self._end - self._pos
+        return self._end - self.position
 
     def done(self) -> None:
         """Promise that nothing is left over. Raises XdrError if bytes remain."""
-        if self._pos != self._end:
-            raise XdrError(f"{self._end - self._pos} bytes are left over at {self._pos}")
+        if self.position != self._end:
+            raise XdrError(f"{self._end - self.position} bytes are left over at {self.position}")
 
     def unpack_uint(self) -> int:
         """Unpack an unsigned 32 bit number."""
         try:
-            value: int = _UINT.unpack_from(self._buf, self._pos)[0]
+            value: int = _UINT.unpack_from(self._buf, self.position)[0]
         except struct.error:
             raise truncated("unsigned int", self) from None
-        self._pos += 4
+        self.position += 4
         return value
 
     def unpack_int(self) -> int:
         """Unpack a signed 32 bit number."""
         try:
-            value: int = _INT.unpack_from(self._buf, self._pos)[0]
+            value: int = _INT.unpack_from(self._buf, self.position)[0]
         except struct.error:
             raise truncated("int", self) from None
-        self._pos += 4
+        self.position += 4
         return value
 
     unpack_enum = unpack_int
@@ -310,46 +310,46 @@ class Unpacker:
     def unpack_uhyper(self) -> int:
         """Unpack an unsigned 64 bit number."""
         try:
-            value: int = _UHYPER.unpack_from(self._buf, self._pos)[0]
+            value: int = _UHYPER.unpack_from(self._buf, self.position)[0]
         except struct.error:
             raise truncated("unsigned hyper", self) from None
-        self._pos += 8
+        self.position += 8
         return value
 
     def unpack_hyper(self) -> int:
         """Unpack a signed 64 bit number."""
         try:
-            value: int = _HYPER.unpack_from(self._buf, self._pos)[0]
+            value: int = _HYPER.unpack_from(self._buf, self.position)[0]
         except struct.error:
             raise truncated("hyper", self) from None
-        self._pos += 8
+        self.position += 8
         return value
 
     def unpack_float(self) -> float:
         """Unpack a single precision number."""
         try:
-            value: float = _FLOAT.unpack_from(self._buf, self._pos)[0]
+            value: float = _FLOAT.unpack_from(self._buf, self.position)[0]
         except struct.error:
             raise truncated("float", self) from None
-        self._pos += 4
+        self.position += 4
         return value
 
     def unpack_double(self) -> float:
         """Unpack a double precision number."""
         try:
-            value: float = _DOUBLE.unpack_from(self._buf, self._pos)[0]
+            value: float = _DOUBLE.unpack_from(self._buf, self.position)[0]
         except struct.error:
             raise truncated("double", self) from None
-        self._pos += 8
+        self.position += 8
         return value
 
     def unpack_fstring(self, n: int) -> bytes:
         """Unpack an opaque of fixed length n and skip its padding."""
-        start = self._pos
+        start = self.position
         after = start + n + (-n & 3)
         if n < 0 or after > self._end:
             raise bad_length("fixed opaque", n, self._end - start, None)
-        self._pos = after
+        self.position = after
         value = self._buf[start : start + n]
         return value if value.__class__ is bytes else bytes(value)
 
@@ -359,7 +359,7 @@ class Unpacker:
         """Unpack an opaque of variable length, at most limit bytes."""
         n = self.unpack_uint()
         if n > limit:
-            raise bad_length("opaque", n, self._end - self._pos, limit)
+            raise bad_length("opaque", n, self._end - self.position, limit)
         return self.unpack_fstring(n)
 
     unpack_opaque = unpack_string
@@ -368,7 +368,7 @@ class Unpacker:
     def unpack_bitmap(self, words_max: int = BITMAP_WORDS_MAX) -> int:
         """Unpack what pack_bitmap packs; words of zero at the end are accepted."""
         buf = self._buf
-        pos = self._pos
+        pos = self.position
         try:
             count = _UINT.unpack_from(buf, pos)[0]
             if count > words_max:
@@ -383,7 +383,7 @@ class Unpacker:
                     bits = bits << 32 | word
         except struct.error:
             raise truncated("bitmap", self) from None
-        self._pos = pos + 4 * count
+        self.position = pos + 4 * count
         return bits
 
     def unpack_list(self, unpack_item: Callable[[], T]) -> list[T]:
@@ -395,8 +395,8 @@ class Unpacker:
 
     def unpack_farray(self, n: int, unpack_item: Callable[[], T]) -> list[T]:
         """Unpack an array of n items; an item MUST take four bytes or more, as every XDR value does."""
-        if n < 0 or n << 2 > self._end - self._pos:
-            raise bad_length("array", n, self._end - self._pos, None)
+        if n < 0 or n << 2 > self._end - self.position:
+            raise bad_length("array", n, self._end - self.position, None)
         return [unpack_item() for _ in range(n)]
 
     def unpack_array(self, unpack_item: Callable[[], T]) -> list[T]:

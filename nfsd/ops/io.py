@@ -25,6 +25,7 @@ IO_SIZE_MAX = 1024 * 1024  # what FATTR4_MAXREAD and MAXWRITE say
 # Larger unstable writes go to a thread: copying this much takes about as long as handing it over.
 INLINE_WRITE_MAX = 64 * 1024
 _OFFSET_MAX = (1 << 63) - 1
+_READ_HEAD = 8 + 8  # opnum, status, eof, the data's length
 _SETID = stat.S_ISUID | stat.S_ISGID
 _ROOT = Credentials(0, 0)
 
@@ -60,8 +61,7 @@ def op_read(c: Compound, args: nfs4.READ4args) -> Steps:
     node = c.node()
     fd = file_for(c, args.stateid, node, False)
     offset, count = args.offset, min(args.count, IO_SIZE_MAX)
-    if c.reply_size_max:
-        count = min(count, max(0, c.reply_size_max - c.reply_size - 24))
+    count = max(0, min(count, c.reply_size_max - c.reply_size - _READ_HEAD))
     size = os.fstat(fd).st_size
     if offset >= size or not count:
         return nfs4.READ4resok(offset >= size, b"")

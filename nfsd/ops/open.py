@@ -91,7 +91,9 @@ def op_open(c: Compound, args: nfs4.OPEN4args) -> nfs4.OPEN4resok:
     rflags = nfs4.OPEN4_RESULT_LOCKTYPE_POSIX
     if seqid_owner is not None and not seqid_owner.confirmed:
         rflags |= nfs4.OPEN4_RESULT_CONFIRM
-    return nfs4.OPEN4resok(held.stateid(), found.info, rflags, found.attrset, _delegation(c, args.share_access))
+    want = args.share_access & _WANT_MASK if c.minor else 0
+    delegation = _delegation(want) if want else _NO_DELEGATION
+    return nfs4.OPEN4resok(held.stateid(), found.info, rflags, found.attrset, delegation)
 
 
 def _who(c: Compound, args: nfs4.OPEN4args) -> tuple[Client, SeqidOwner | None]:
@@ -144,8 +146,9 @@ def _by_name(c: Compound, args: nfs4.OPEN4args, creating: bool) -> _Found:
     name = check_name(parent, args.claim.file)
     cred = c.as_caller(parent)
     if not creating:
-        change = change_of(parent)
-        return _Found(parent.fs.lookup(parent, name, cred), False, 0, nfs4.change_info4(True, change, change), None)
+        # The directory stays as it is: what clients were told of it last is as true as ever.
+        change = parent.seen or change_of(parent)
+        return _Found(parent.fs.lookup(parent, name, cred), False, 0, nfs4.change_info4(False, change, change), None)
     if not c.may_write(parent):
         raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only for this client")
     return _create(c, parent, name, cred, args.openhow.how)
@@ -219,10 +222,8 @@ def _require_permission(c: Compound, node: Node, cred: Credentials, access: int)
         raise Nfs4Error(nfs4.NFS4ERR_ACCESS, "the file's permissions forbid it")
 
 
-def _delegation(c: Compound, share_access: int) -> nfs4.open_delegation4:
-    want = share_access & _WANT_MASK
-    if not c.minor or not want:
-        return _NO_DELEGATION
+def _delegation(want: int) -> nfs4.open_delegation4:
+    """The answer to somebody who says what delegation he wants: none are given out (RFC 8881 18.16.3)."""
     return _NONE_WANTED if want == _WANT_NO_DELEGATION else _NONE_TO_GIVE
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nfsd.errors import Held, Nfs4Error, Replay, ReplayedResult
+from nfsd.errors import REPLY_HEAD_SIZE, Held, Nfs4Error, Replay, ReplayedResult
 from nfsd.log import get_logger
 from nfsd.state.sessions import Channel, Session, Slot
 from xdr.generated import nfs4
@@ -34,8 +34,6 @@ _DIRECTIONS = {
     nfs4.CDFC4_FORE_OR_BOTH: nfs4.CDFS4_BOTH,
     nfs4.CDFC4_BACK_OR_BOTH: nfs4.CDFS4_BOTH,
 }
-# What a reply takes besides its results: status, empty tag, count; and the RPC header (RFC 5531).
-_REPLY_HEAD = 12 + 24
 
 
 def op_sequence(c: Compound, args: nfs4.SEQUENCE4args) -> nfs4.SEQUENCE4resok:
@@ -67,7 +65,7 @@ def op_sequence(c: Compound, args: nfs4.SEQUENCE4args) -> nfs4.SEQUENCE4resok:
     slot.resumed = False
     slot.used = True
     slot.sequence = seqid
-    slot.asked = tuple([operation.number for operation, _ in c.operations])
+    slot.asked = (c.count, c.operations[-1][0].number)
     c.slot = slot
     c.session = session
     c.client = client
@@ -76,7 +74,7 @@ def op_sequence(c: Compound, args: nfs4.SEQUENCE4args) -> nfs4.SEQUENCE4resok:
     if c.cache_this and fore.reply_cached_max < size_max:
         size_max = fore.reply_cached_max
     c.reply_size_max = size_max
-    c.reply_size = _REPLY_HEAD + len(c.tag)
+    c.reply_size = REPLY_HEAD_SIZE + len(c.tag)
     connection = c.connection.number
     if connection not in session.connections:
         session.connections.add(connection)
@@ -95,7 +93,8 @@ def _not_the_next(c: Compound, slot: Slot, seqid: int) -> None:
     if slot.running is not None:
         if seqid == slot.sequence:
             _check_same(c, slot)
-            slot.running.retries.append((c.connection, c.call.xid))
+            running = slot.running
+            running.retries = [*(running.retries or ()), (c.connection, c.call.xid)]
             raise Held
     elif seqid == slot.seqid and slot.used:
         _check_same(c, slot)
@@ -108,8 +107,11 @@ def _not_the_next(c: Compound, slot: Slot, seqid: int) -> None:
 
 
 def _check_same(c: Compound, slot: Slot) -> None:
-    """A retry must ask for the same operations (RFC 8881 2.10.6.1.3.1).  Raises SEQ_FALSE_RETRY."""
-    if slot.asked is not None and slot.asked != tuple([operation.number for operation, _ in c.operations]):
+    """A retry must ask for the same operations, as far as their count and the last one tell.
+
+    Raises SEQ_FALSE_RETRY (RFC 8881 2.10.6.1.3.1, which leaves it to the server how far to look).
+    """
+    if slot.asked is not None and slot.asked != (c.count, c.operations[-1][0].number):
         raise Nfs4Error(nfs4.NFS4ERR_SEQ_FALSE_RETRY, "a retry with other operations")
 
 

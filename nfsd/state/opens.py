@@ -166,5 +166,5 @@ def release(state: State, changes: ChangeSet, held: OpenState) -> None:
     node = held.node
     if node is not None:
         node.opens -= 1
-        if not node.opens:
+        if not node.opens and (node.pinned or node.read_fd >= 0 or node.write_fd >= 0):
             node.fs.release(node)

@@ -54,20 +54,24 @@ class Slot:
         self.resumed = False
         self.used = False
         self.sequence = 0
-        self.asked: tuple[int, ...] | None = None
+        self.asked: tuple[int, int] | None = None
 
-    def finish(self, compound: Compound, body: list[Buffer]) -> None:
-        """The request has been evaluated: keep its reply where that was asked for or something changed."""
+    def finish(self, compound: Compound, body: list[Buffer]) -> list[Buffer]:
+        """The request has been evaluated: keep its reply where that was asked for or something changed.
+
+        Returns the body, joined where it was kept.
+        """
         self.running = None
         self.seqid = self.sequence
-        changed = compound.mutated or bool(compound.changes)
-        session = compound.session
-        assert session is not None
+        changed = compound.mutated or bool(compound.changes.entries)
         if not changed and not compound.cache_this:
             self.reply = None
-            return
+            return body
+        session = compound.session
+        assert session is not None
         reply: bytes | None = b"".join(body)
         assert reply is not None
+        body = [reply]
         if len(reply) > session.fore.reply_cached_max:
             reply = None
         self.reply = reply
@@ -76,6 +80,7 @@ class Slot:
                 compound.changes.put(SLOT, self.key, _SLOT.pack(self.seqid, 0))
             else:
                 compound.changes.put(SLOT, self.key, _SLOT.pack(self.seqid, _HAS_REPLY) + reply)
+        return body
 
     def load(self, value: bytes) -> None:
         """Take over what the store has."""

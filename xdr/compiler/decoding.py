@@ -60,7 +60,7 @@ class Decoder:
         self._run_size = 0
         self._after_run: list[str] = []
         self._local = True  # p is the position
-        self._stored = True  # self._pos is the position
+        self._stored = True  # self.position is the position
         self._variables = 0
         self._indent = ""
 
@@ -76,7 +76,7 @@ class Decoder:
 
     def _framed(self) -> list[str]:
         body = "\n".join(self.lines)
-        locals_used = (("b", "b = self._buf"), ("p", "p = self._pos"), ("end", "end = self._end"))
+        locals_used = (("b", "b = self._buf"), ("p", "p = self.position"), ("end", "end = self._end"))
         head = [text for name, text in locals_used if re.search(rf"\b{name}\b", body)]
         if "_u_" not in body and "_unpack_from" not in body:
             return head + self.lines
@@ -99,7 +99,7 @@ class Decoder:
 
     def _flush(self) -> None:
         if not self._local:
-            self._line("p = self._pos")
+            self._line("p = self.position")
             self._local = True
         if self._run:
             reader = self._formats(struct_format([code for code, _ in self._run]))
@@ -113,16 +113,16 @@ class Decoder:
             self._after_run = []
 
     def _store(self) -> None:
-        """Make self._pos right before a method is called; it is the position's only holder afterwards."""
+        """Make self.position right before a method is called; it is the position's only holder afterwards."""
         if self._run or not self._stored:
             self._flush()
-            self._line("self._pos = p")
+            self._line("self.position = p")
         self._stored, self._local = True, False
 
     def _finish(self) -> None:
         if self._run or not self._stored:
             self._flush()
-            self._line("self._pos = p")
+            self._line("self.position = p")
             self._stored = True
 
     def _take(self, code: str, size: int, letter: str = "v") -> str:

@@ -9045,80 +9045,80 @@ class Nfs4Unpacker(Unpacker):
     __slots__ = ()
     def unpack_nfsstat4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("nfsstat4", self) from None
     def unpack_nfs_opnum4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfs_opnum4_names: raise bad_enum("nfs_opnum4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("nfs_opnum4", self) from None
     def unpack_nfs_cb_opnum4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfs_cb_opnum4_names: raise bad_enum("nfs_cb_opnum4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("nfs_cb_opnum4", self) from None
     def unpack_int32_t(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("int32_t", self) from None
     def unpack_uint32_t(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("uint32_t", self) from None
     def unpack_int64_t(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_q(b, p)
             p += 8
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("int64_t", self) from None
     def unpack_uint64_t(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_Q(b, p)
             p += 8
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("uint64_t", self) from None
     def unpack_attrlist4(self) -> bytes:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -9128,7 +9128,7 @@ class Nfs4Unpacker(Unpacker):
             v2 = b[p:p + n1]
             if v2.__class__ is not bytes: v2 = bytes(v2)
             p = e
-            self._pos = p
+            self.position = p
             return v2
         except _struct_error:
             raise truncated("attrlist4", self) from None
@@ -9143,7 +9143,7 @@ class Nfs4Unpacker(Unpacker):
     unpack_nfs_cookie4 = unpack_uint64_t
     def unpack_nfs_fh4(self) -> bytes:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -9153,7 +9153,7 @@ class Nfs4Unpacker(Unpacker):
             v2 = b[p:p + n1]
             if v2.__class__ is not bytes: v2 = bytes(v2)
             p = e
-            self._pos = p
+            self.position = p
             return v2
         except _struct_error:
             raise truncated("nfs_fh4", self) from None
@@ -9161,7 +9161,7 @@ class Nfs4Unpacker(Unpacker):
     unpack_qop4 = unpack_uint32_t
     def unpack_sec_oid4(self) -> bytes:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -9171,7 +9171,7 @@ class Nfs4Unpacker(Unpacker):
             v2 = b[p:p + n1]
             if v2.__class__ is not bytes: v2 = bytes(v2)
             p = e
-            self._pos = p
+            self.position = p
             return v2
         except _struct_error:
             raise truncated("sec_oid4", self) from None
@@ -9179,29 +9179,29 @@ class Nfs4Unpacker(Unpacker):
     unpack_sequenceid4 = unpack_uint32_t
     def unpack_sessionid4(self) -> bytes:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_16s(b, p)
             p += 16
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("sessionid4", self) from None
     unpack_slotid4 = unpack_uint32_t
     def unpack_verifier4(self) -> bytes:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_8s(b, p)
             p += 8
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("verifier4", self) from None
     unpack_nfs_lease4 = unpack_uint32_t
     def unpack_utf8string(self) -> bytes:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -9211,7 +9211,7 @@ class Nfs4Unpacker(Unpacker):
             v2 = b[p:p + n1]
             if v2.__class__ is not bytes: v2 = bytes(v2)
             p = e
-            self._pos = p
+            self.position = p
             return v2
         except _struct_error:
             raise truncated("utf8string", self) from None
@@ -9222,13 +9222,13 @@ class Nfs4Unpacker(Unpacker):
     unpack_component4 = unpack_utf8str_cs
     def unpack_pathname4(self) -> list[bytes]:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
             p += 4
             if n1 * 4 > end - p: raise bad_length("pathname4.value", n1, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_component4
             v2 = [f() for _ in range(n1)]
             return v2
@@ -9236,7 +9236,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("pathname4", self) from None
     def unpack_linktext4(self) -> bytes:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -9246,13 +9246,13 @@ class Nfs4Unpacker(Unpacker):
             v2 = b[p:p + n1]
             if v2.__class__ is not bytes: v2 = bytes(v2)
             p = e
-            self._pos = p
+            self.position = p
             return v2
         except _struct_error:
             raise truncated("linktext4", self) from None
     def unpack_secret4(self) -> bytes:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -9262,7 +9262,7 @@ class Nfs4Unpacker(Unpacker):
             v2 = b[p:p + n1]
             if v2.__class__ is not bytes: v2 = bytes(v2)
             p = e
-            self._pos = p
+            self.position = p
             return v2
         except _struct_error:
             raise truncated("secret4", self) from None
@@ -9270,7 +9270,7 @@ class Nfs4Unpacker(Unpacker):
     unpack_xattrkey4 = unpack_component4
     def unpack_xattrvalue4(self) -> bytes:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -9280,41 +9280,41 @@ class Nfs4Unpacker(Unpacker):
             v2 = b[p:p + n1]
             if v2.__class__ is not bytes: v2 = bytes(v2)
             p = e
-            self._pos = p
+            self.position = p
             return v2
         except _struct_error:
             raise truncated("xattrvalue4", self) from None
     def unpack_nfstime4(self) -> nfstime4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_qI(b, p)
             p += 12
             r3 = _new(nfstime4)
             r3.seconds = v1
             r3.nseconds = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("nfstime4", self) from None
     def unpack_time_how4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in time_how4_names: raise bad_enum("time_how4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("time_how4", self) from None
     def unpack_settime4(self) -> settime4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(settime4)
             r.set_it = d1
             r.time = None
@@ -9324,7 +9324,7 @@ class Nfs4Unpacker(Unpacker):
                 r4 = _new(nfstime4)
                 r4.seconds = v2
                 r4.nseconds = v3
-                self._pos = p
+                self.position = p
                 r.time = r4
             elif d1 not in time_how4_names:
                 raise bad_enum("settime4", d1)
@@ -9333,46 +9333,46 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("settime4", self) from None
     def unpack_fsid4(self) -> fsid4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_2Q(b, p)
             p += 16
             r3 = _new(fsid4)
             r3.major = v1
             r3.minor = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("fsid4", self) from None
     def unpack_specdata4(self) -> specdata4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_2I(b, p)
             p += 8
             r3 = _new(specdata4)
             r3.specdata1 = v1
             r3.specdata2 = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("specdata4", self) from None
     def unpack_stateid4(self) -> stateid4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_I12s(b, p)
             p += 16
             r3 = _new(stateid4)
             r3.seqid = v1
             r3.other = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("stateid4", self) from None
     def unpack_change_info4(self) -> change_info4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3 = _u_I2Q(b, p)
             p += 20
@@ -9381,17 +9381,17 @@ class Nfs4Unpacker(Unpacker):
             r4.atomic = v1 == 1
             r4.before = v2
             r4.after = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("change_info4", self) from None
     def unpack_fattr4(self) -> fattr4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             (n2,) = _u_I(b, p)
             p += 4
             e = p + n2 + (-n2 & 3)
@@ -9402,13 +9402,13 @@ class Nfs4Unpacker(Unpacker):
             r4 = _new(fattr4)
             r4.attrmask = v1
             r4.attr_vals = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("fattr4", self) from None
     def unpack_netaddr4(self) -> netaddr4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -9428,14 +9428,14 @@ class Nfs4Unpacker(Unpacker):
             r5 = _new(netaddr4)
             r5.na_r_netid = v2
             r5.na_r_addr = v4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("netaddr4", self) from None
     unpack_clientaddr4 = unpack_netaddr4
     def unpack_nfs_impl_id4(self) -> nfs_impl_id4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -9461,13 +9461,13 @@ class Nfs4Unpacker(Unpacker):
             r8.nii_domain = v2
             r8.nii_name = v4
             r8.nii_date = r7
-            self._pos = p
+            self.position = p
             return r8
         except _struct_error:
             raise truncated("nfs_impl_id4", self) from None
     def unpack_state_owner4(self) -> state_owner4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_QI(b, p)
@@ -9480,7 +9480,7 @@ class Nfs4Unpacker(Unpacker):
             r4 = _new(state_owner4)
             r4.clientid = v1
             r4.owner = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("state_owner4", self) from None
@@ -9488,18 +9488,18 @@ class Nfs4Unpacker(Unpacker):
     unpack_lock_owner4 = unpack_state_owner4
     def unpack_stable_how4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in stable_how4_names: raise bad_enum("stable_how4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("stable_how4", self) from None
     def unpack_authsys_parms(self) -> authsys_parms:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_2I(b, p)
@@ -9520,79 +9520,79 @@ class Nfs4Unpacker(Unpacker):
             r8.uid = v4
             r8.gid = v5
             r8.gids = v7
-            self._pos = p
+            self.position = p
             return r8
         except _struct_error:
             raise truncated("authsys_parms", self) from None
     def unpack_rpc_gss_svc_t(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in rpc_gss_svc_t_names: raise bad_enum("rpc_gss_svc_t", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("rpc_gss_svc_t", self) from None
     def unpack_nfs_ftype4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfs_ftype4_names: raise bad_enum("nfs_ftype4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("nfs_ftype4", self) from None
     def unpack_mode_masked4(self) -> mode_masked4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_2I(b, p)
             p += 8
             r3 = _new(mode_masked4)
             r3.mm_value_to_set = v1
             r3.mm_mask_bits = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("mode_masked4", self) from None
     def unpack_mode_umask4(self) -> mode_umask4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_2I(b, p)
             p += 8
             r3 = _new(mode_umask4)
             r3.mu_mode = v1
             r3.mu_umask = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("mode_umask4", self) from None
     def unpack_change_policy4(self) -> change_policy4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_2Q(b, p)
             p += 16
             r3 = _new(change_policy4)
             r3.cp_major = v1
             r3.cp_minor = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("change_policy4", self) from None
     def unpack_change_attr_type4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in change_attr_type4_names: raise bad_enum("change_attr_type4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("change_attr_type4", self) from None
@@ -9601,7 +9601,7 @@ class Nfs4Unpacker(Unpacker):
     unpack_acemask4 = unpack_uint32_t
     def unpack_nfsace4(self) -> nfsace4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, n4 = _u_4I(b, p)
@@ -9616,20 +9616,20 @@ class Nfs4Unpacker(Unpacker):
             r6.flag = v2
             r6.access_mask = v3
             r6.who = v5
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("nfsace4", self) from None
     unpack_aclflag4 = unpack_uint32_t
     def unpack_nfsacl41(self) -> nfsacl41:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_2I(b, p)
             p += 8
             if n2 * 16 > end - p: raise bad_length("nfsacl41.na41_aces", n2, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_nfsace4
             v3 = [f() for _ in range(n2)]
             r4 = _new(nfsacl41)
@@ -9640,20 +9640,20 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("nfsacl41", self) from None
     def unpack_fs_location4(self) -> fs_location4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
             p += 4
             if n1 * 4 > end - p: raise bad_length("fs_location4.server", n1, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_utf8str_cis
             v2 = [f() for _ in range(n1)]
-            p = self._pos
+            p = self.position
             (n3,) = _u_I(b, p)
             p += 4
             if n3 * 4 > end - p: raise bad_length("fs_location4.rootpath", n3, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_component4
             v4 = [f() for _ in range(n3)]
             r5 = _new(fs_location4)
@@ -9664,20 +9664,20 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("fs_location4", self) from None
     def unpack_fs_locations4(self) -> fs_locations4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
             p += 4
             if n1 * 4 > end - p: raise bad_length("fs_locations4.fs_root", n1, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_component4
             v2 = [f() for _ in range(n1)]
-            p = self._pos
+            p = self.position
             (n3,) = _u_I(b, p)
             p += 4
             if n3 * 8 > end - p: raise bad_length("fs_locations4.locations", n3, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_fs_location4
             v4 = [f() for _ in range(n3)]
             r5 = _new(fs_locations4)
@@ -9688,7 +9688,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("fs_locations4", self) from None
     def unpack_fs_locations_server4(self) -> fs_locations_server4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_iI(b, p)
@@ -9709,26 +9709,26 @@ class Nfs4Unpacker(Unpacker):
             r6.fls_currency = v1
             r6.fls_info = v3
             r6.fls_server = v5
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("fs_locations_server4", self) from None
     def unpack_fs_locations_item4(self) -> fs_locations_item4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
             p += 4
             if n1 * 12 > end - p: raise bad_length("fs_locations_item4.fli_entries", n1, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_fs_locations_server4
             v2 = [f() for _ in range(n1)]
-            p = self._pos
+            p = self.position
             (n3,) = _u_I(b, p)
             p += 4
             if n3 * 4 > end - p: raise bad_length("fs_locations_item4.fli_rootpath", n3, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_component4
             v4 = [f() for _ in range(n3)]
             r5 = _new(fs_locations_item4)
@@ -9739,20 +9739,20 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("fs_locations_item4", self) from None
     def unpack_fs_locations_info4(self) -> fs_locations_info4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, n3 = _u_IiI(b, p)
             p += 12
             if n3 * 4 > end - p: raise bad_length("fs_locations_info4.fli_fs_root", n3, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_component4
             v4 = [f() for _ in range(n3)]
-            p = self._pos
+            p = self.position
             (n5,) = _u_I(b, p)
             p += 4
             if n5 * 8 > end - p: raise bad_length("fs_locations_info4.fli_items", n5, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_fs_locations_item4
             v6 = [f() for _ in range(n5)]
             r7 = _new(fs_locations_info4)
@@ -9765,18 +9765,18 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("fs_locations_info4", self) from None
     def unpack_fs4_status_type(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in fs4_status_type_names: raise bad_enum("fs4_status_type", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("fs4_status_type", self) from None
     def unpack_fs4_status(self) -> fs4_status:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, n3 = _u_IiI(b, p)
@@ -9807,19 +9807,19 @@ class Nfs4Unpacker(Unpacker):
             r11.fss_current = v6
             r11.fss_age = v7
             r11.fss_version = r10
-            self._pos = p
+            self.position = p
             return r11
         except _struct_error:
             raise truncated("fs4_status", self) from None
     def unpack_retention_get4(self) -> retention_get4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_QI(b, p)
             p += 12
             if n2 * 12 > end - p or n2 > 1: raise bad_length("retention_get4.rg_begin_time", n2, end - p, 1)
-            self._pos = p
+            self.position = p
             f = self.unpack_nfstime4
             v3 = [f() for _ in range(n2)]
             r4 = _new(retention_get4)
@@ -9830,7 +9830,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("retention_get4", self) from None
     def unpack_retention_set4(self) -> retention_set4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_2I(b, p)
@@ -9842,27 +9842,27 @@ class Nfs4Unpacker(Unpacker):
             r4 = _new(retention_set4)
             r4.rs_enable = v1 == 1
             r4.rs_duration = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("retention_set4", self) from None
     unpack_fs_charset_cap4 = unpack_uint32_t
     def unpack_labelformat_spec4(self) -> labelformat_spec4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_2I(b, p)
             p += 8
             r3 = _new(labelformat_spec4)
             r3.lfs_lfs = v1
             r3.lfs_pi = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("labelformat_spec4", self) from None
     def unpack_sec_label4(self) -> sec_label4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, n4 = _u_3I(b, p)
@@ -9878,24 +9878,24 @@ class Nfs4Unpacker(Unpacker):
             r6 = _new(sec_label4)
             r6.slai_lfs = r3
             r6.slai_data = v5
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("sec_label4", self) from None
     def unpack_layouttype4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in layouttype4_names: raise bad_enum("layouttype4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("layouttype4", self) from None
     def unpack_layouthint4(self) -> layouthint4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_iI(b, p)
@@ -9908,7 +9908,7 @@ class Nfs4Unpacker(Unpacker):
             r4 = _new(layouthint4)
             r4.loh_type = v1
             r4.loh_body = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("layouthint4", self) from None
@@ -9918,14 +9918,14 @@ class Nfs4Unpacker(Unpacker):
     unpack_threshold4_write_iosize = unpack_length4
     def unpack_threshold_item4(self) -> threshold_item4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (v1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             v2 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             (n3,) = _u_I(b, p)
             p += 4
             e = p + n3 + (-n3 & 3)
@@ -9937,19 +9937,19 @@ class Nfs4Unpacker(Unpacker):
             r5.thi_layout_type = v1
             r5.thi_hintset = v2
             r5.thi_hintlist = v4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("threshold_item4", self) from None
     def unpack_mdsthreshold4(self) -> mdsthreshold4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
             p += 4
             if n1 * 12 > end - p: raise bad_length("mdsthreshold4.mth_hints", n1, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_threshold_item4
             v2 = [f() for _ in range(n1)]
             r3 = _new(mdsthreshold4)
@@ -9964,46 +9964,46 @@ class Nfs4Unpacker(Unpacker):
     unpack_fattr4_size = unpack_uint64_t
     def unpack_fattr4_link_support(self) -> bool:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             if v1 > 1: raise bad_bool(v1)
-            self._pos = p
+            self.position = p
             return v1 == 1
         except _struct_error:
             raise truncated("fattr4_link_support", self) from None
     def unpack_fattr4_symlink_support(self) -> bool:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             if v1 > 1: raise bad_bool(v1)
-            self._pos = p
+            self.position = p
             return v1 == 1
         except _struct_error:
             raise truncated("fattr4_symlink_support", self) from None
     def unpack_fattr4_named_attr(self) -> bool:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             if v1 > 1: raise bad_bool(v1)
-            self._pos = p
+            self.position = p
             return v1 == 1
         except _struct_error:
             raise truncated("fattr4_named_attr", self) from None
     unpack_fattr4_fsid = unpack_fsid4
     def unpack_fattr4_unique_handles(self) -> bool:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             if v1 > 1: raise bad_bool(v1)
-            self._pos = p
+            self.position = p
             return v1 == 1
         except _struct_error:
             raise truncated("fattr4_unique_handles", self) from None
@@ -10011,13 +10011,13 @@ class Nfs4Unpacker(Unpacker):
     unpack_fattr4_rdattr_error = unpack_nfsstat4
     def unpack_fattr4_acl(self) -> list[nfsace4]:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
             p += 4
             if n1 * 16 > end - p: raise bad_length("fattr4_acl.value", n1, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_nfsace4
             v2 = [f() for _ in range(n1)]
             return v2
@@ -10026,56 +10026,56 @@ class Nfs4Unpacker(Unpacker):
     unpack_fattr4_aclsupport = unpack_uint32_t
     def unpack_fattr4_archive(self) -> bool:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             if v1 > 1: raise bad_bool(v1)
-            self._pos = p
+            self.position = p
             return v1 == 1
         except _struct_error:
             raise truncated("fattr4_archive", self) from None
     def unpack_fattr4_cansettime(self) -> bool:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             if v1 > 1: raise bad_bool(v1)
-            self._pos = p
+            self.position = p
             return v1 == 1
         except _struct_error:
             raise truncated("fattr4_cansettime", self) from None
     def unpack_fattr4_case_insensitive(self) -> bool:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             if v1 > 1: raise bad_bool(v1)
-            self._pos = p
+            self.position = p
             return v1 == 1
         except _struct_error:
             raise truncated("fattr4_case_insensitive", self) from None
     def unpack_fattr4_case_preserving(self) -> bool:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             if v1 > 1: raise bad_bool(v1)
-            self._pos = p
+            self.position = p
             return v1 == 1
         except _struct_error:
             raise truncated("fattr4_case_preserving", self) from None
     def unpack_fattr4_chown_restricted(self) -> bool:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             if v1 > 1: raise bad_bool(v1)
-            self._pos = p
+            self.position = p
             return v1 == 1
         except _struct_error:
             raise truncated("fattr4_chown_restricted", self) from None
@@ -10087,23 +10087,23 @@ class Nfs4Unpacker(Unpacker):
     unpack_fattr4_fs_locations = unpack_fs_locations4
     def unpack_fattr4_hidden(self) -> bool:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             if v1 > 1: raise bad_bool(v1)
-            self._pos = p
+            self.position = p
             return v1 == 1
         except _struct_error:
             raise truncated("fattr4_hidden", self) from None
     def unpack_fattr4_homogeneous(self) -> bool:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             if v1 > 1: raise bad_bool(v1)
-            self._pos = p
+            self.position = p
             return v1 == 1
         except _struct_error:
             raise truncated("fattr4_homogeneous", self) from None
@@ -10116,12 +10116,12 @@ class Nfs4Unpacker(Unpacker):
     unpack_fattr4_mode = unpack_mode4
     def unpack_fattr4_no_trunc(self) -> bool:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             if v1 > 1: raise bad_bool(v1)
-            self._pos = p
+            self.position = p
             return v1 == 1
         except _struct_error:
             raise truncated("fattr4_no_trunc", self) from None
@@ -10138,12 +10138,12 @@ class Nfs4Unpacker(Unpacker):
     unpack_fattr4_space_used = unpack_uint64_t
     def unpack_fattr4_system(self) -> bool:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             if v1 > 1: raise bad_bool(v1)
-            self._pos = p
+            self.position = p
             return v1 == 1
         except _struct_error:
             raise truncated("fattr4_system", self) from None
@@ -10164,7 +10164,7 @@ class Nfs4Unpacker(Unpacker):
     unpack_fattr4_fs_status = unpack_fs4_status
     def unpack_fattr4_fs_layout_types(self) -> list[int]:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -10174,14 +10174,14 @@ class Nfs4Unpacker(Unpacker):
             p += n1 * 4
             for x in v2:
                 if x not in layouttype4_names: raise bad_enum("layouttype4", x)
-            self._pos = p
+            self.position = p
             return v2
         except _struct_error:
             raise truncated("fattr4_fs_layout_types", self) from None
     unpack_fattr4_layout_hint = unpack_layouthint4
     def unpack_fattr4_layout_types(self) -> list[int]:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -10191,7 +10191,7 @@ class Nfs4Unpacker(Unpacker):
             p += n1 * 4
             for x in v2:
                 if x not in layouttype4_names: raise bad_enum("layouttype4", x)
-            self._pos = p
+            self.position = p
             return v2
         except _struct_error:
             raise truncated("fattr4_layout_types", self) from None
@@ -10214,18 +10214,18 @@ class Nfs4Unpacker(Unpacker):
     unpack_fattr4_mode_umask = unpack_mode_umask4
     def unpack_fattr4_xattr_support(self) -> bool:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             if v1 > 1: raise bad_bool(v1)
-            self._pos = p
+            self.position = p
             return v1 == 1
         except _struct_error:
             raise truncated("fattr4_xattr_support", self) from None
     def unpack_PUTFH4args(self) -> PUTFH4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -10237,52 +10237,52 @@ class Nfs4Unpacker(Unpacker):
             p = e
             r3 = _new(PUTFH4args)
             r3.object = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("PUTFH4args", self) from None
     def unpack_PUTFH4res(self) -> PUTFH4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(PUTFH4res)
             r2.status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("PUTFH4res", self) from None
     def unpack_PUTPUBFH4res(self) -> PUTPUBFH4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(PUTPUBFH4res)
             r2.status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("PUTPUBFH4res", self) from None
     def unpack_PUTROOTFH4res(self) -> PUTROOTFH4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(PUTROOTFH4res)
             r2.status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("PUTROOTFH4res", self) from None
     def unpack_GETFH4resok(self) -> GETFH4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -10294,18 +10294,18 @@ class Nfs4Unpacker(Unpacker):
             p = e
             r3 = _new(GETFH4resok)
             r3.object = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("GETFH4resok", self) from None
     def unpack_GETFH4res(self) -> GETFH4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(GETFH4res)
             r.status = d1
             r.resok4 = None
@@ -10319,7 +10319,7 @@ class Nfs4Unpacker(Unpacker):
                 p = e
                 r4 = _new(GETFH4resok)
                 r4.object = v3
-                self._pos = p
+                self.position = p
                 r.resok4 = r4
             elif d1 not in nfsstat4_names:
                 raise bad_enum("GETFH4res", d1)
@@ -10328,33 +10328,33 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("GETFH4res", self) from None
     def unpack_SAVEFH4res(self) -> SAVEFH4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(SAVEFH4res)
             r2.status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("SAVEFH4res", self) from None
     def unpack_RESTOREFH4res(self) -> RESTOREFH4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(RESTOREFH4res)
             r2.status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("RESTOREFH4res", self) from None
     def unpack_LOOKUP4args(self) -> LOOKUP4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -10366,43 +10366,43 @@ class Nfs4Unpacker(Unpacker):
             p = e
             r3 = _new(LOOKUP4args)
             r3.objname = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("LOOKUP4args", self) from None
     def unpack_LOOKUP4res(self) -> LOOKUP4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(LOOKUP4res)
             r2.status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("LOOKUP4res", self) from None
     def unpack_LOOKUPP4res(self) -> LOOKUPP4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(LOOKUPP4res)
             r2.status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("LOOKUPP4res", self) from None
     def unpack_READDIR4args(self) -> READDIR4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3, v4 = _u_Q8s2I(b, p)
             p += 24
-            self._pos = p
+            self.position = p
             v5 = self.unpack_bitmap(32)
             r6 = _new(READDIR4args)
             r6.cookie = v1
@@ -10415,7 +10415,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("READDIR4args", self) from None
     def unpack_entry4(self) -> entry4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_QI(b, p)
@@ -10425,9 +10425,9 @@ class Nfs4Unpacker(Unpacker):
             v3 = b[p:p + n2]
             if v3.__class__ is not bytes: v3 = bytes(v3)
             p = e
-            self._pos = p
+            self.position = p
             v4 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             (n5,) = _u_I(b, p)
             p += 4
             e = p + n5 + (-n5 & 3)
@@ -10442,35 +10442,35 @@ class Nfs4Unpacker(Unpacker):
             r8.cookie = v1
             r8.name = v3
             r8.attrs = r7
-            self._pos = p
+            self.position = p
             return r8
         except _struct_error:
             raise truncated("entry4", self) from None
     def unpack_dirlist4(self) -> dirlist4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1 = self.unpack_list(self.unpack_entry4)
-            p = self._pos
+            p = self.position
             (v2,) = _u_I(b, p)
             p += 4
             if v2 > 1: raise bad_bool(v2)
             r3 = _new(dirlist4)
             r3.entries = v1
             r3.eof = v2 == 1
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("dirlist4", self) from None
     def unpack_READDIR4resok(self) -> READDIR4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_8s(b, p)
             p += 8
-            self._pos = p
+            self.position = p
             v2 = self.unpack_list(self.unpack_entry4)
-            p = self._pos
+            p = self.position
             (v3,) = _u_I(b, p)
             p += 4
             if v3 > 1: raise bad_bool(v3)
@@ -10480,26 +10480,26 @@ class Nfs4Unpacker(Unpacker):
             r5 = _new(READDIR4resok)
             r5.cookieverf = v1
             r5.reply = r4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("READDIR4resok", self) from None
     def unpack_READDIR4res(self) -> READDIR4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(READDIR4res)
             r.status = d1
             r.resok4 = None
             if d1 == 0:
                 (v2,) = _u_8s(b, p)
                 p += 8
-                self._pos = p
+                self.position = p
                 v3 = self.unpack_list(self.unpack_entry4)
-                p = self._pos
+                p = self.position
                 (v4,) = _u_I(b, p)
                 p += 4
                 if v4 > 1: raise bad_bool(v4)
@@ -10509,7 +10509,7 @@ class Nfs4Unpacker(Unpacker):
                 r6 = _new(READDIR4resok)
                 r6.cookieverf = v2
                 r6.reply = r5
-                self._pos = p
+                self.position = p
                 r.resok4 = r6
             elif d1 not in nfsstat4_names:
                 raise bad_enum("READDIR4res", d1)
@@ -10518,7 +10518,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("READDIR4res", self) from None
     def unpack_READLINK4resok(self) -> READLINK4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -10530,18 +10530,18 @@ class Nfs4Unpacker(Unpacker):
             p = e
             r3 = _new(READLINK4resok)
             r3.link = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("READLINK4resok", self) from None
     def unpack_READLINK4res(self) -> READLINK4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(READLINK4res)
             r.status = d1
             r.resok4 = None
@@ -10555,7 +10555,7 @@ class Nfs4Unpacker(Unpacker):
                 p = e
                 r4 = _new(READLINK4resok)
                 r4.link = v3
-                self._pos = p
+                self.position = p
                 r.resok4 = r4
             elif d1 not in nfsstat4_names:
                 raise bad_enum("READLINK4res", d1)
@@ -10564,38 +10564,38 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("READLINK4res", self) from None
     def unpack_OPENATTR4args(self) -> OPENATTR4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             if v1 > 1: raise bad_bool(v1)
             r2 = _new(OPENATTR4args)
             r2.createdir = v1 == 1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("OPENATTR4args", self) from None
     def unpack_OPENATTR4res(self) -> OPENATTR4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(OPENATTR4res)
             r2.status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("OPENATTR4res", self) from None
     def unpack_createtype4(self) -> createtype4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(createtype4)
             r.type = d1
             r.linkdata = r.devdata = None
@@ -10607,7 +10607,7 @@ class Nfs4Unpacker(Unpacker):
                 v3 = b[p:p + n2]
                 if v3.__class__ is not bytes: v3 = bytes(v3)
                 p = e
-                self._pos = p
+                self.position = p
                 r.linkdata = v3
             elif d1 in (3, 4):
                 v4, v5 = _u_2I(b, p)
@@ -10615,7 +10615,7 @@ class Nfs4Unpacker(Unpacker):
                 r6 = _new(specdata4)
                 r6.specdata1 = v4
                 r6.specdata2 = v5
-                self._pos = p
+                self.position = p
                 r.devdata = r6
             elif d1 in (6, 7, 2):
                 pass
@@ -10624,11 +10624,11 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("createtype4", self) from None
     def unpack_CREATE4args(self) -> CREATE4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1 = self.unpack_createtype4()
-            p = self._pos
+            p = self.position
             (n2,) = _u_I(b, p)
             p += 4
             e = p + n2 + (-n2 & 3)
@@ -10636,9 +10636,9 @@ class Nfs4Unpacker(Unpacker):
             v3 = b[p:p + n2]
             if v3.__class__ is not bytes: v3 = bytes(v3)
             p = e
-            self._pos = p
+            self.position = p
             v4 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             (n5,) = _u_I(b, p)
             p += 4
             e = p + n5 + (-n5 & 3)
@@ -10653,13 +10653,13 @@ class Nfs4Unpacker(Unpacker):
             r8.objtype = v1
             r8.objname = v3
             r8.createattrs = r7
-            self._pos = p
+            self.position = p
             return r8
         except _struct_error:
             raise truncated("CREATE4args", self) from None
     def unpack_CREATE4resok(self) -> CREATE4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3 = _u_I2Q(b, p)
             p += 20
@@ -10668,7 +10668,7 @@ class Nfs4Unpacker(Unpacker):
             r4.atomic = v1 == 1
             r4.before = v2
             r4.after = v3
-            self._pos = p
+            self.position = p
             v5 = self.unpack_bitmap(32)
             r6 = _new(CREATE4resok)
             r6.cinfo = r4
@@ -10678,11 +10678,11 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("CREATE4resok", self) from None
     def unpack_CREATE4res(self) -> CREATE4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(CREATE4res)
             r.status = d1
             r.resok4 = None
@@ -10694,7 +10694,7 @@ class Nfs4Unpacker(Unpacker):
                 r5.atomic = v2 == 1
                 r5.before = v3
                 r5.after = v4
-                self._pos = p
+                self.position = p
                 v6 = self.unpack_bitmap(32)
                 r7 = _new(CREATE4resok)
                 r7.cinfo = r5
@@ -10707,7 +10707,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("CREATE4res", self) from None
     def unpack_LINK4args(self) -> LINK4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -10719,13 +10719,13 @@ class Nfs4Unpacker(Unpacker):
             p = e
             r3 = _new(LINK4args)
             r3.newname = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("LINK4args", self) from None
     def unpack_LINK4resok(self) -> LINK4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3 = _u_I2Q(b, p)
             p += 20
@@ -10736,17 +10736,17 @@ class Nfs4Unpacker(Unpacker):
             r4.after = v3
             r5 = _new(LINK4resok)
             r5.cinfo = r4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("LINK4resok", self) from None
     def unpack_LINK4res(self) -> LINK4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(LINK4res)
             r.status = d1
             r.resok4 = None
@@ -10760,7 +10760,7 @@ class Nfs4Unpacker(Unpacker):
                 r5.after = v4
                 r6 = _new(LINK4resok)
                 r6.cinfo = r5
-                self._pos = p
+                self.position = p
                 r.resok4 = r6
             elif d1 not in nfsstat4_names:
                 raise bad_enum("LINK4res", d1)
@@ -10769,7 +10769,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("LINK4res", self) from None
     def unpack_REMOVE4args(self) -> REMOVE4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -10781,13 +10781,13 @@ class Nfs4Unpacker(Unpacker):
             p = e
             r3 = _new(REMOVE4args)
             r3.target = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("REMOVE4args", self) from None
     def unpack_REMOVE4resok(self) -> REMOVE4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3 = _u_I2Q(b, p)
             p += 20
@@ -10798,17 +10798,17 @@ class Nfs4Unpacker(Unpacker):
             r4.after = v3
             r5 = _new(REMOVE4resok)
             r5.cinfo = r4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("REMOVE4resok", self) from None
     def unpack_REMOVE4res(self) -> REMOVE4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(REMOVE4res)
             r.status = d1
             r.resok4 = None
@@ -10822,7 +10822,7 @@ class Nfs4Unpacker(Unpacker):
                 r5.after = v4
                 r6 = _new(REMOVE4resok)
                 r6.cinfo = r5
-                self._pos = p
+                self.position = p
                 r.resok4 = r6
             elif d1 not in nfsstat4_names:
                 raise bad_enum("REMOVE4res", d1)
@@ -10831,7 +10831,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("REMOVE4res", self) from None
     def unpack_RENAME4args(self) -> RENAME4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -10851,13 +10851,13 @@ class Nfs4Unpacker(Unpacker):
             r5 = _new(RENAME4args)
             r5.oldname = v2
             r5.newname = v4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("RENAME4args", self) from None
     def unpack_RENAME4resok(self) -> RENAME4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3, v5, v6, v7 = _u_I2QI2Q(b, p)
             p += 40
@@ -10874,17 +10874,17 @@ class Nfs4Unpacker(Unpacker):
             r9 = _new(RENAME4resok)
             r9.source_cinfo = r4
             r9.target_cinfo = r8
-            self._pos = p
+            self.position = p
             return r9
         except _struct_error:
             raise truncated("RENAME4resok", self) from None
     def unpack_RENAME4res(self) -> RENAME4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(RENAME4res)
             r.status = d1
             r.resok4 = None
@@ -10904,7 +10904,7 @@ class Nfs4Unpacker(Unpacker):
                 r10 = _new(RENAME4resok)
                 r10.source_cinfo = r5
                 r10.target_cinfo = r9
-                self._pos = p
+                self.position = p
                 r.resok4 = r10
             elif d1 not in nfsstat4_names:
                 raise bad_enum("RENAME4res", d1)
@@ -10913,7 +10913,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("RENAME4res", self) from None
     def unpack_rpcsec_gss_info(self) -> rpcsec_gss_info:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -10930,18 +10930,18 @@ class Nfs4Unpacker(Unpacker):
             r5.oid = v2
             r5.qop = v3
             r5.service = v4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("rpcsec_gss_info", self) from None
     def unpack_secinfo4(self) -> secinfo4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_I(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(secinfo4)
             r.flavor = d1
             r.flavor_info = None
@@ -10960,20 +10960,20 @@ class Nfs4Unpacker(Unpacker):
                 r6.oid = v3
                 r6.qop = v4
                 r6.service = v5
-                self._pos = p
+                self.position = p
                 r.flavor_info = r6
             return r
         except _struct_error:
             raise truncated("secinfo4", self) from None
     def unpack_SECINFO4resok(self) -> list[secinfo4]:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
             p += 4
             if n1 * 4 > end - p: raise bad_length("SECINFO4resok.value", n1, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_secinfo4
             v2 = [f() for _ in range(n1)]
             return v2
@@ -10981,7 +10981,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("SECINFO4resok", self) from None
     def unpack_SECINFO4args(self) -> SECINFO4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -10993,18 +10993,18 @@ class Nfs4Unpacker(Unpacker):
             p = e
             r3 = _new(SECINFO4args)
             r3.name = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("SECINFO4args", self) from None
     def unpack_SECINFO4res(self) -> SECINFO4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(SECINFO4res)
             r.status = d1
             r.resok4 = None
@@ -11012,7 +11012,7 @@ class Nfs4Unpacker(Unpacker):
                 (n2,) = _u_I(b, p)
                 p += 4
                 if n2 * 4 > end - p: raise bad_length("SECINFO4res.resok4", n2, end - p, None)
-                self._pos = p
+                self.position = p
                 f = self.unpack_secinfo4
                 v3 = [f() for _ in range(n2)]
                 r.resok4 = v3
@@ -11023,12 +11023,12 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("SECINFO4res", self) from None
     def unpack_secinfo_style4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in secinfo_style4_names: raise bad_enum("secinfo_style4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("secinfo_style4", self) from None
@@ -11036,36 +11036,36 @@ class Nfs4Unpacker(Unpacker):
     unpack_SECINFO_NO_NAME4res = unpack_SECINFO4res
     def unpack_ACCESS4args(self) -> ACCESS4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             r2 = _new(ACCESS4args)
             r2.access = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("ACCESS4args", self) from None
     def unpack_ACCESS4resok(self) -> ACCESS4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_2I(b, p)
             p += 8
             r3 = _new(ACCESS4resok)
             r3.supported = v1
             r3.access = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("ACCESS4resok", self) from None
     def unpack_ACCESS4res(self) -> ACCESS4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(ACCESS4res)
             r.status = d1
             r.resok4 = None
@@ -11075,7 +11075,7 @@ class Nfs4Unpacker(Unpacker):
                 r4 = _new(ACCESS4resok)
                 r4.supported = v2
                 r4.access = v3
-                self._pos = p
+                self.position = p
                 r.resok4 = r4
             elif d1 not in nfsstat4_names:
                 raise bad_enum("ACCESS4res", d1)
@@ -11089,11 +11089,11 @@ class Nfs4Unpacker(Unpacker):
         return r2
     def unpack_GETATTR4resok(self) -> GETATTR4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             (n2,) = _u_I(b, p)
             p += 4
             e = p + n2 + (-n2 & 3)
@@ -11106,24 +11106,24 @@ class Nfs4Unpacker(Unpacker):
             r4.attr_vals = v3
             r5 = _new(GETATTR4resok)
             r5.obj_attributes = r4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("GETATTR4resok", self) from None
     def unpack_GETATTR4res(self) -> GETATTR4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(GETATTR4res)
             r.status = d1
             r.resok4 = None
             if d1 == 0:
                 v2 = self.unpack_bitmap(32)
-                p = self._pos
+                p = self.position
                 (n3,) = _u_I(b, p)
                 p += 4
                 e = p + n3 + (-n3 & 3)
@@ -11136,7 +11136,7 @@ class Nfs4Unpacker(Unpacker):
                 r5.attr_vals = v4
                 r6 = _new(GETATTR4resok)
                 r6.obj_attributes = r5
-                self._pos = p
+                self.position = p
                 r.resok4 = r6
             elif d1 not in nfsstat4_names:
                 raise bad_enum("GETATTR4res", d1)
@@ -11145,7 +11145,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("GETATTR4res", self) from None
     def unpack_SETATTR4args(self) -> SETATTR4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2 = _u_I12s(b, p)
@@ -11153,9 +11153,9 @@ class Nfs4Unpacker(Unpacker):
             r3 = _new(stateid4)
             r3.seqid = v1
             r3.other = v2
-            self._pos = p
+            self.position = p
             v4 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             (n5,) = _u_I(b, p)
             p += 4
             e = p + n5 + (-n5 & 3)
@@ -11169,18 +11169,18 @@ class Nfs4Unpacker(Unpacker):
             r8 = _new(SETATTR4args)
             r8.stateid = r3
             r8.obj_attributes = r7
-            self._pos = p
+            self.position = p
             return r8
         except _struct_error:
             raise truncated("SETATTR4args", self) from None
     def unpack_SETATTR4res(self) -> SETATTR4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
-            self._pos = p
+            self.position = p
             v2 = self.unpack_bitmap(32)
             r3 = _new(SETATTR4res)
             r3.status = v1
@@ -11190,11 +11190,11 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("SETATTR4res", self) from None
     def unpack_VERIFY4args(self) -> VERIFY4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             (n2,) = _u_I(b, p)
             p += 4
             e = p + n2 + (-n2 & 3)
@@ -11207,30 +11207,30 @@ class Nfs4Unpacker(Unpacker):
             r4.attr_vals = v3
             r5 = _new(VERIFY4args)
             r5.obj_attributes = r4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("VERIFY4args", self) from None
     def unpack_VERIFY4res(self) -> VERIFY4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(VERIFY4res)
             r2.status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("VERIFY4res", self) from None
     def unpack_NVERIFY4args(self) -> NVERIFY4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             (n2,) = _u_I(b, p)
             p += 4
             e = p + n2 + (-n2 & 3)
@@ -11243,26 +11243,26 @@ class Nfs4Unpacker(Unpacker):
             r4.attr_vals = v3
             r5 = _new(NVERIFY4args)
             r5.obj_attributes = r4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("NVERIFY4args", self) from None
     def unpack_NVERIFY4res(self) -> NVERIFY4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(NVERIFY4res)
             r2.status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("NVERIFY4res", self) from None
     def unpack_GETXATTR4args(self) -> GETXATTR4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -11274,18 +11274,18 @@ class Nfs4Unpacker(Unpacker):
             p = e
             r3 = _new(GETXATTR4args)
             r3.gxa_name = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("GETXATTR4args", self) from None
     def unpack_GETXATTR4res(self) -> GETXATTR4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(GETXATTR4res)
             r.gxr_status = d1
             r.gxr_value = None
@@ -11297,7 +11297,7 @@ class Nfs4Unpacker(Unpacker):
                 v3 = b[p:p + n2]
                 if v3.__class__ is not bytes: v3 = bytes(v3)
                 p = e
-                self._pos = p
+                self.position = p
                 r.gxr_value = v3
             elif d1 not in nfsstat4_names:
                 raise bad_enum("GETXATTR4res", d1)
@@ -11306,18 +11306,18 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("GETXATTR4res", self) from None
     def unpack_setxattr_option4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in setxattr_option4_names: raise bad_enum("setxattr_option4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("setxattr_option4", self) from None
     def unpack_SETXATTR4args(self) -> SETXATTR4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_iI(b, p)
@@ -11339,17 +11339,17 @@ class Nfs4Unpacker(Unpacker):
             r6.sxa_option = v1
             r6.sxa_key = v3
             r6.sxa_value = v5
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("SETXATTR4args", self) from None
     def unpack_SETXATTR4res(self) -> SETXATTR4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(SETXATTR4res)
             r.sxr_status = d1
             r.sxr_info = None
@@ -11361,7 +11361,7 @@ class Nfs4Unpacker(Unpacker):
                 r5.atomic = v2 == 1
                 r5.before = v3
                 r5.after = v4
-                self._pos = p
+                self.position = p
                 r.sxr_info = r5
             elif d1 not in nfsstat4_names:
                 raise bad_enum("SETXATTR4res", d1)
@@ -11370,29 +11370,29 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("SETXATTR4res", self) from None
     def unpack_LISTXATTRS4args(self) -> LISTXATTRS4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_QI(b, p)
             p += 12
             r3 = _new(LISTXATTRS4args)
             r3.lxa_cookie = v1
             r3.lxa_maxcount = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("LISTXATTRS4args", self) from None
     def unpack_LISTXATTRS4resok(self) -> LISTXATTRS4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_QI(b, p)
             p += 12
             if n2 * 4 > end - p: raise bad_length("LISTXATTRS4resok.lxr_names", n2, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_xattrkey4
             v3 = [f() for _ in range(n2)]
-            p = self._pos
+            p = self.position
             (v4,) = _u_I(b, p)
             p += 4
             if v4 > 1: raise bad_bool(v4)
@@ -11400,18 +11400,18 @@ class Nfs4Unpacker(Unpacker):
             r5.lxr_cookie = v1
             r5.lxr_names = v3
             r5.lxr_eof = v4 == 1
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("LISTXATTRS4resok", self) from None
     def unpack_LISTXATTRS4res(self) -> LISTXATTRS4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(LISTXATTRS4res)
             r.lxr_status = d1
             r.lxr_value = None
@@ -11419,10 +11419,10 @@ class Nfs4Unpacker(Unpacker):
                 v2, n3 = _u_QI(b, p)
                 p += 12
                 if n3 * 4 > end - p: raise bad_length("LISTXATTRS4res.lxr_names", n3, end - p, None)
-                self._pos = p
+                self.position = p
                 f = self.unpack_xattrkey4
                 v4 = [f() for _ in range(n3)]
-                p = self._pos
+                p = self.position
                 (v5,) = _u_I(b, p)
                 p += 4
                 if v5 > 1: raise bad_bool(v5)
@@ -11430,7 +11430,7 @@ class Nfs4Unpacker(Unpacker):
                 r6.lxr_cookie = v2
                 r6.lxr_names = v4
                 r6.lxr_eof = v5 == 1
-                self._pos = p
+                self.position = p
                 r.lxr_value = r6
             elif d1 not in nfsstat4_names:
                 raise bad_enum("LISTXATTRS4res", d1)
@@ -11439,7 +11439,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("LISTXATTRS4res", self) from None
     def unpack_REMOVEXATTR4args(self) -> REMOVEXATTR4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -11451,17 +11451,17 @@ class Nfs4Unpacker(Unpacker):
             p = e
             r3 = _new(REMOVEXATTR4args)
             r3.rxa_name = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("REMOVEXATTR4args", self) from None
     def unpack_REMOVEXATTR4res(self) -> REMOVEXATTR4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(REMOVEXATTR4res)
             r.rxr_status = d1
             r.rxr_info = None
@@ -11473,7 +11473,7 @@ class Nfs4Unpacker(Unpacker):
                 r5.atomic = v2 == 1
                 r5.before = v3
                 r5.after = v4
-                self._pos = p
+                self.position = p
                 r.rxr_info = r5
             elif d1 not in nfsstat4_names:
                 raise bad_enum("REMOVEXATTR4res", d1)
@@ -11482,7 +11482,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("REMOVEXATTR4res", self) from None
     def unpack_READ4args(self) -> READ4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v4, v5 = _u_I12sQI(b, p)
             p += 28
@@ -11493,13 +11493,13 @@ class Nfs4Unpacker(Unpacker):
             r6.stateid = r3
             r6.offset = v4
             r6.count = v5
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("READ4args", self) from None
     def unpack_READ4resok(self) -> READ4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_2I(b, p)
@@ -11513,18 +11513,18 @@ class Nfs4Unpacker(Unpacker):
             r4 = _new(READ4resok)
             r4.eof = v1 == 1
             r4.data = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("READ4resok", self) from None
     def unpack_READ4res(self) -> READ4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(READ4res)
             r.status = d1
             r.resok4 = None
@@ -11540,7 +11540,7 @@ class Nfs4Unpacker(Unpacker):
                 r5 = _new(READ4resok)
                 r5.eof = v2 == 1
                 r5.data = v4
-                self._pos = p
+                self.position = p
                 r.resok4 = r5
             elif d1 not in nfsstat4_names:
                 raise bad_enum("READ4res", d1)
@@ -11549,7 +11549,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("READ4res", self) from None
     def unpack_WRITE4args(self) -> WRITE4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v4, v5, n6 = _u_I12sQiI(b, p)
@@ -11567,13 +11567,13 @@ class Nfs4Unpacker(Unpacker):
             r8.offset = v4
             r8.stable = v5
             r8.data = v7
-            self._pos = p
+            self.position = p
             return r8
         except _struct_error:
             raise truncated("WRITE4args", self) from None
     def unpack_WRITE4resok(self) -> WRITE4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3 = _u_Ii8s(b, p)
             p += 16
@@ -11582,17 +11582,17 @@ class Nfs4Unpacker(Unpacker):
             r4.count = v1
             r4.committed = v2
             r4.writeverf = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("WRITE4resok", self) from None
     def unpack_WRITE4res(self) -> WRITE4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(WRITE4res)
             r.status = d1
             r.resok4 = None
@@ -11604,7 +11604,7 @@ class Nfs4Unpacker(Unpacker):
                 r5.count = v2
                 r5.committed = v3
                 r5.writeverf = v4
-                self._pos = p
+                self.position = p
                 r.resok4 = r5
             elif d1 not in nfsstat4_names:
                 raise bad_enum("WRITE4res", d1)
@@ -11613,36 +11613,36 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("WRITE4res", self) from None
     def unpack_COMMIT4args(self) -> COMMIT4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_QI(b, p)
             p += 12
             r3 = _new(COMMIT4args)
             r3.offset = v1
             r3.count = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("COMMIT4args", self) from None
     def unpack_COMMIT4resok(self) -> COMMIT4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_8s(b, p)
             p += 8
             r2 = _new(COMMIT4resok)
             r2.writeverf = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("COMMIT4resok", self) from None
     def unpack_COMMIT4res(self) -> COMMIT4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(COMMIT4res)
             r.status = d1
             r.resok4 = None
@@ -11651,7 +11651,7 @@ class Nfs4Unpacker(Unpacker):
                 p += 8
                 r3 = _new(COMMIT4resok)
                 r3.writeverf = v2
-                self._pos = p
+                self.position = p
                 r.resok4 = r3
             elif d1 not in nfsstat4_names:
                 raise bad_enum("COMMIT4res", d1)
@@ -11660,7 +11660,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("COMMIT4res", self) from None
     def unpack_ALLOCATE4args(self) -> ALLOCATE4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v4, v5 = _u_I12s2Q(b, p)
             p += 32
@@ -11671,26 +11671,26 @@ class Nfs4Unpacker(Unpacker):
             r6.aa_stateid = r3
             r6.aa_offset = v4
             r6.aa_length = v5
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("ALLOCATE4args", self) from None
     def unpack_ALLOCATE4res(self) -> ALLOCATE4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(ALLOCATE4res)
             r2.ar_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("ALLOCATE4res", self) from None
     def unpack_DEALLOCATE4args(self) -> DEALLOCATE4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v4, v5 = _u_I12s2Q(b, p)
             p += 32
@@ -11701,37 +11701,37 @@ class Nfs4Unpacker(Unpacker):
             r6.da_stateid = r3
             r6.da_offset = v4
             r6.da_length = v5
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("DEALLOCATE4args", self) from None
     def unpack_DEALLOCATE4res(self) -> DEALLOCATE4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(DEALLOCATE4res)
             r2.dr_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("DEALLOCATE4res", self) from None
     def unpack_data_content4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in data_content4_names: raise bad_enum("data_content4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("data_content4", self) from None
     def unpack_data4(self) -> data4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_QI(b, p)
@@ -11744,26 +11744,26 @@ class Nfs4Unpacker(Unpacker):
             r4 = _new(data4)
             r4.d_offset = v1
             r4.d_data = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("data4", self) from None
     def unpack_data_info4(self) -> data_info4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_2Q(b, p)
             p += 16
             r3 = _new(data_info4)
             r3.di_offset = v1
             r3.di_length = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("data_info4", self) from None
     def unpack_SEEK4args(self) -> SEEK4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v4, v5 = _u_I12sQi(b, p)
             p += 28
@@ -11774,13 +11774,13 @@ class Nfs4Unpacker(Unpacker):
             r6.sa_stateid = r3
             r6.sa_offset = v4
             r6.sa_what = v5
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("SEEK4args", self) from None
     def unpack_seek_res4(self) -> seek_res4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_IQ(b, p)
             p += 12
@@ -11788,17 +11788,17 @@ class Nfs4Unpacker(Unpacker):
             r3 = _new(seek_res4)
             r3.sr_eof = v1 == 1
             r3.sr_offset = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("seek_res4", self) from None
     def unpack_SEEK4res(self) -> SEEK4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(SEEK4res)
             r.sa_status = d1
             r.resok4 = None
@@ -11809,7 +11809,7 @@ class Nfs4Unpacker(Unpacker):
                 r4 = _new(seek_res4)
                 r4.sr_eof = v2 == 1
                 r4.sr_offset = v3
-                self._pos = p
+                self.position = p
                 r.resok4 = r4
             elif d1 not in nfsstat4_names:
                 raise bad_enum("SEEK4res", d1)
@@ -11818,7 +11818,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("SEEK4res", self) from None
     def unpack_READ_PLUS4args(self) -> READ_PLUS4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v4, v5 = _u_I12sQI(b, p)
             p += 28
@@ -11829,18 +11829,18 @@ class Nfs4Unpacker(Unpacker):
             r6.rpa_stateid = r3
             r6.rpa_offset = v4
             r6.rpa_count = v5
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("READ_PLUS4args", self) from None
     def unpack_read_plus_content(self) -> read_plus_content:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(read_plus_content)
             r.rpc_content = d1
             r.rpc_data = r.rpc_hole = None
@@ -11855,7 +11855,7 @@ class Nfs4Unpacker(Unpacker):
                 r5 = _new(data4)
                 r5.d_offset = v2
                 r5.d_data = v4
-                self._pos = p
+                self.position = p
                 r.rpc_data = r5
             elif d1 == 1:
                 v6, v7 = _u_2Q(b, p)
@@ -11863,7 +11863,7 @@ class Nfs4Unpacker(Unpacker):
                 r8 = _new(data_info4)
                 r8.di_offset = v6
                 r8.di_length = v7
-                self._pos = p
+                self.position = p
                 r.rpc_hole = r8
             elif d1 not in data_content4_names:
                 raise bad_enum("read_plus_content", d1)
@@ -11872,14 +11872,14 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("read_plus_content", self) from None
     def unpack_read_plus_res4(self) -> read_plus_res4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_2I(b, p)
             p += 8
             if v1 > 1: raise bad_bool(v1)
             if n2 * 4 > end - p: raise bad_length("read_plus_res4.rpr_contents", n2, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_read_plus_content
             v3 = [f() for _ in range(n2)]
             r4 = _new(read_plus_res4)
@@ -11890,12 +11890,12 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("read_plus_res4", self) from None
     def unpack_READ_PLUS4res(self) -> READ_PLUS4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(READ_PLUS4res)
             r.rp_status = d1
             r.rp_resok4 = None
@@ -11904,7 +11904,7 @@ class Nfs4Unpacker(Unpacker):
                 p += 8
                 if v2 > 1: raise bad_bool(v2)
                 if n3 * 4 > end - p: raise bad_length("READ_PLUS4res.rpr_contents", n3, end - p, None)
-                self._pos = p
+                self.position = p
                 f = self.unpack_read_plus_content
                 v4 = [f() for _ in range(n3)]
                 r5 = _new(read_plus_res4)
@@ -11918,7 +11918,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("READ_PLUS4res", self) from None
     def unpack_CLONE4args(self) -> CLONE4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v4, v5, v7, v8, v9 = _u_I12sI12s3Q(b, p)
             p += 56
@@ -11934,42 +11934,42 @@ class Nfs4Unpacker(Unpacker):
             r10.cl_src_offset = v7
             r10.cl_dst_offset = v8
             r10.cl_count = v9
-            self._pos = p
+            self.position = p
             return r10
         except _struct_error:
             raise truncated("CLONE4args", self) from None
     def unpack_CLONE4res(self) -> CLONE4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(CLONE4res)
             r2.cl_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("CLONE4res", self) from None
     def unpack_netloc_type4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in netloc_type4_names: raise bad_enum("netloc_type4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("netloc_type4", self) from None
     def unpack_netloc4(self) -> netloc4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(netloc4)
             r.nl_type = d1
             r.nl_name = r.nl_url = r.nl_addr = None
@@ -11981,7 +11981,7 @@ class Nfs4Unpacker(Unpacker):
                 v3 = b[p:p + n2]
                 if v3.__class__ is not bytes: v3 = bytes(v3)
                 p = e
-                self._pos = p
+                self.position = p
                 r.nl_name = v3
             elif d1 == 2:
                 (n4,) = _u_I(b, p)
@@ -11991,7 +11991,7 @@ class Nfs4Unpacker(Unpacker):
                 v5 = b[p:p + n4]
                 if v5.__class__ is not bytes: v5 = bytes(v5)
                 p = e
-                self._pos = p
+                self.position = p
                 r.nl_url = v5
             elif d1 == 3:
                 (n6,) = _u_I(b, p)
@@ -12011,7 +12011,7 @@ class Nfs4Unpacker(Unpacker):
                 r10 = _new(netaddr4)
                 r10.na_r_netid = v7
                 r10.na_r_addr = v9
-                self._pos = p
+                self.position = p
                 r.nl_addr = r10
             else:
                 raise bad_enum("netloc4", d1)
@@ -12020,16 +12020,16 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("netloc4", self) from None
     def unpack_write_response4(self) -> write_response4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
             p += 4
             if n1 * 16 > end - p or n1 > 1: raise bad_length("write_response4.wr_callback_id", n1, end - p, 1)
-            self._pos = p
+            self.position = p
             f = self.unpack_stateid4
             v2 = [f() for _ in range(n1)]
-            p = self._pos
+            p = self.position
             v3, v4, v5 = _u_Qi8s(b, p)
             p += 20
             if v4 not in stable_how4_names: raise bad_enum("stable_how4", v4)
@@ -12038,13 +12038,13 @@ class Nfs4Unpacker(Unpacker):
             r6.wr_count = v3
             r6.wr_committed = v4
             r6.wr_writeverf = v5
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("write_response4", self) from None
     def unpack_COPY4args(self) -> COPY4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v4, v5, v7, v8, v9, v10, v11, n12 = _u_I12sI12s3Q3I(b, p)
@@ -12058,7 +12058,7 @@ class Nfs4Unpacker(Unpacker):
             if v10 > 1: raise bad_bool(v10)
             if v11 > 1: raise bad_bool(v11)
             if n12 * 8 > end - p: raise bad_length("COPY4args.ca_source_server", n12, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_netloc4
             v13 = [f() for _ in range(n12)]
             r14 = _new(COPY4args)
@@ -12075,7 +12075,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("COPY4args", self) from None
     def unpack_copy_requirements4(self) -> copy_requirements4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_2I(b, p)
             p += 8
@@ -12084,22 +12084,22 @@ class Nfs4Unpacker(Unpacker):
             r3 = _new(copy_requirements4)
             r3.cr_consecutive = v1 == 1
             r3.cr_synchronous = v2 == 1
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("copy_requirements4", self) from None
     def unpack_COPY4resok(self) -> COPY4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
             p += 4
             if n1 * 16 > end - p or n1 > 1: raise bad_length("COPY4resok.wr_callback_id", n1, end - p, 1)
-            self._pos = p
+            self.position = p
             f = self.unpack_stateid4
             v2 = [f() for _ in range(n1)]
-            p = self._pos
+            p = self.position
             v3, v4, v5, v7, v8 = _u_Qi8s2I(b, p)
             p += 28
             if v4 not in stable_how4_names: raise bad_enum("stable_how4", v4)
@@ -12116,18 +12116,18 @@ class Nfs4Unpacker(Unpacker):
             r10 = _new(COPY4resok)
             r10.cr_response = r6
             r10.cr_requirements = r9
-            self._pos = p
+            self.position = p
             return r10
         except _struct_error:
             raise truncated("COPY4resok", self) from None
     def unpack_COPY4res(self) -> COPY4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(COPY4res)
             r.cr_status = d1
             r.cr_resok4 = r.cr_requirements = None
@@ -12135,10 +12135,10 @@ class Nfs4Unpacker(Unpacker):
                 (n2,) = _u_I(b, p)
                 p += 4
                 if n2 * 16 > end - p or n2 > 1: raise bad_length("COPY4res.wr_callback_id", n2, end - p, 1)
-                self._pos = p
+                self.position = p
                 f = self.unpack_stateid4
                 v3 = [f() for _ in range(n2)]
-                p = self._pos
+                p = self.position
                 v4, v5, v6, v8, v9 = _u_Qi8s2I(b, p)
                 p += 28
                 if v5 not in stable_how4_names: raise bad_enum("stable_how4", v5)
@@ -12155,7 +12155,7 @@ class Nfs4Unpacker(Unpacker):
                 r11 = _new(COPY4resok)
                 r11.cr_response = r7
                 r11.cr_requirements = r10
-                self._pos = p
+                self.position = p
                 r.cr_resok4 = r11
             elif d1 == 10094:
                 v12, v13 = _u_2I(b, p)
@@ -12165,7 +12165,7 @@ class Nfs4Unpacker(Unpacker):
                 r14 = _new(copy_requirements4)
                 r14.cr_consecutive = v12 == 1
                 r14.cr_synchronous = v13 == 1
-                self._pos = p
+                self.position = p
                 r.cr_requirements = r14
             elif d1 not in nfsstat4_names:
                 raise bad_enum("COPY4res", d1)
@@ -12174,14 +12174,14 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("COPY4res", self) from None
     def unpack_COPY_NOTIFY4args(self) -> COPY_NOTIFY4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_I12s(b, p)
             p += 16
             r3 = _new(stateid4)
             r3.seqid = v1
             r3.other = v2
-            self._pos = p
+            self.position = p
             v4 = self.unpack_netloc4()
             r5 = _new(COPY_NOTIFY4args)
             r5.cna_src_stateid = r3
@@ -12191,7 +12191,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("COPY_NOTIFY4args", self) from None
     def unpack_COPY_NOTIFY4resok(self) -> COPY_NOTIFY4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v4, v5, n7 = _u_q2I12sI(b, p)
@@ -12203,7 +12203,7 @@ class Nfs4Unpacker(Unpacker):
             r6.seqid = v4
             r6.other = v5
             if n7 * 8 > end - p: raise bad_length("COPY_NOTIFY4resok.cnr_source_server", n7, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_netloc4
             v8 = [f() for _ in range(n7)]
             r9 = _new(COPY_NOTIFY4resok)
@@ -12215,12 +12215,12 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("COPY_NOTIFY4resok", self) from None
     def unpack_COPY_NOTIFY4res(self) -> COPY_NOTIFY4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(COPY_NOTIFY4res)
             r.cnr_status = d1
             r.resok4 = None
@@ -12234,7 +12234,7 @@ class Nfs4Unpacker(Unpacker):
                 r7.seqid = v5
                 r7.other = v6
                 if n8 * 8 > end - p: raise bad_length("COPY_NOTIFY4res.cnr_source_server", n8, end - p, None)
-                self._pos = p
+                self.position = p
                 f = self.unpack_netloc4
                 v9 = [f() for _ in range(n8)]
                 r10 = _new(COPY_NOTIFY4resok)
@@ -12249,7 +12249,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("COPY_NOTIFY4res", self) from None
     def unpack_OFFLOAD_CANCEL4args(self) -> OFFLOAD_CANCEL4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_I12s(b, p)
             p += 16
@@ -12258,26 +12258,26 @@ class Nfs4Unpacker(Unpacker):
             r3.other = v2
             r4 = _new(OFFLOAD_CANCEL4args)
             r4.oca_stateid = r3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("OFFLOAD_CANCEL4args", self) from None
     def unpack_OFFLOAD_CANCEL4res(self) -> OFFLOAD_CANCEL4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(OFFLOAD_CANCEL4res)
             r2.ocr_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("OFFLOAD_CANCEL4res", self) from None
     def unpack_OFFLOAD_STATUS4args(self) -> OFFLOAD_STATUS4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_I12s(b, p)
             p += 16
@@ -12286,13 +12286,13 @@ class Nfs4Unpacker(Unpacker):
             r3.other = v2
             r4 = _new(OFFLOAD_STATUS4args)
             r4.osa_stateid = r3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("OFFLOAD_STATUS4args", self) from None
     def unpack_OFFLOAD_STATUS4resok(self) -> OFFLOAD_STATUS4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_QI(b, p)
@@ -12305,18 +12305,18 @@ class Nfs4Unpacker(Unpacker):
             r4 = _new(OFFLOAD_STATUS4resok)
             r4.osr_count = v1
             r4.osr_complete = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("OFFLOAD_STATUS4resok", self) from None
     def unpack_OFFLOAD_STATUS4res(self) -> OFFLOAD_STATUS4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(OFFLOAD_STATUS4res)
             r.osr_status = d1
             r.osr_resok4 = None
@@ -12331,7 +12331,7 @@ class Nfs4Unpacker(Unpacker):
                 r5 = _new(OFFLOAD_STATUS4resok)
                 r5.osr_count = v2
                 r5.osr_complete = v4
-                self._pos = p
+                self.position = p
                 r.osr_resok4 = r5
             elif d1 not in nfsstat4_names:
                 raise bad_enum("OFFLOAD_STATUS4res", d1)
@@ -12340,7 +12340,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("OFFLOAD_STATUS4res", self) from None
     def unpack_copy_from_auth_priv(self) -> copy_from_auth_priv:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -12350,9 +12350,9 @@ class Nfs4Unpacker(Unpacker):
             v2 = b[p:p + n1]
             if v2.__class__ is not bytes: v2 = bytes(v2)
             p = e
-            self._pos = p
+            self.position = p
             v3 = self.unpack_netloc4()
-            p = self._pos
+            p = self.position
             (n4,) = _u_I(b, p)
             p += 4
             e = p + n4 + (-n4 & 3)
@@ -12364,13 +12364,13 @@ class Nfs4Unpacker(Unpacker):
             r6.cfap_shared_secret = v2
             r6.cfap_destination = v3
             r6.cfap_username = v5
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("copy_from_auth_priv", self) from None
     def unpack_copy_to_auth_priv(self) -> copy_to_auth_priv:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -12383,10 +12383,10 @@ class Nfs4Unpacker(Unpacker):
             (n3,) = _u_I(b, p)
             p += 4
             if n3 * 8 > end - p: raise bad_length("copy_to_auth_priv.ctap_source", n3, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_netloc4
             v4 = [f() for _ in range(n3)]
-            p = self._pos
+            p = self.position
             (n5,) = _u_I(b, p)
             p += 4
             e = p + n5 + (-n5 & 3)
@@ -12398,13 +12398,13 @@ class Nfs4Unpacker(Unpacker):
             r7.ctap_shared_secret = v2
             r7.ctap_source = v4
             r7.ctap_username = v6
-            self._pos = p
+            self.position = p
             return r7
         except _struct_error:
             raise truncated("copy_to_auth_priv", self) from None
     def unpack_copy_confirm_auth_priv(self) -> copy_confirm_auth_priv:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -12424,31 +12424,31 @@ class Nfs4Unpacker(Unpacker):
             r5 = _new(copy_confirm_auth_priv)
             r5.ccap_shared_secret_mic = v2
             r5.ccap_username = v4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("copy_confirm_auth_priv", self) from None
     def unpack_IO_ADVISE_type4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in IO_ADVISE_type4_names: raise bad_enum("IO_ADVISE_type4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("IO_ADVISE_type4", self) from None
     def unpack_IO_ADVISE4args(self) -> IO_ADVISE4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v4, v5 = _u_I12s2Q(b, p)
             p += 32
             r3 = _new(stateid4)
             r3.seqid = v1
             r3.other = v2
-            self._pos = p
+            self.position = p
             v6 = self.unpack_bitmap(32)
             r7 = _new(IO_ADVISE4args)
             r7.iaa_stateid = r3
@@ -12465,11 +12465,11 @@ class Nfs4Unpacker(Unpacker):
         return r2
     def unpack_IO_ADVISE4res(self) -> IO_ADVISE4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(IO_ADVISE4res)
             r.ior_status = d1
             r.resok4 = None
@@ -12485,7 +12485,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("IO_ADVISE4res", self) from None
     def unpack_app_data_block4(self) -> app_data_block4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, v4, v5, v6, n7 = _u_4QIQI(b, p)
@@ -12503,13 +12503,13 @@ class Nfs4Unpacker(Unpacker):
             r9.adb_block_num = v5
             r9.adb_reloff_pattern = v6
             r9.adb_pattern = v8
-            self._pos = p
+            self.position = p
             return r9
         except _struct_error:
             raise truncated("app_data_block4", self) from None
     def unpack_WRITE_SAME4args(self) -> WRITE_SAME4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v4, v5, v6, v7, v8, v9, v10, n11 = _u_I12si4QIQI(b, p)
@@ -12535,18 +12535,18 @@ class Nfs4Unpacker(Unpacker):
             r14.wsa_stateid = r3
             r14.wsa_stable = v4
             r14.wsa_adb = r13
-            self._pos = p
+            self.position = p
             return r14
         except _struct_error:
             raise truncated("WRITE_SAME4args", self) from None
     def unpack_WRITE_SAME4res(self) -> WRITE_SAME4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(WRITE_SAME4res)
             r.wsr_status = d1
             r.resok4 = None
@@ -12554,10 +12554,10 @@ class Nfs4Unpacker(Unpacker):
                 (n2,) = _u_I(b, p)
                 p += 4
                 if n2 * 16 > end - p or n2 > 1: raise bad_length("WRITE_SAME4res.wr_callback_id", n2, end - p, 1)
-                self._pos = p
+                self.position = p
                 f = self.unpack_stateid4
                 v3 = [f() for _ in range(n2)]
-                p = self._pos
+                p = self.position
                 v4, v5, v6 = _u_Qi8s(b, p)
                 p += 20
                 if v5 not in stable_how4_names: raise bad_enum("stable_how4", v5)
@@ -12566,7 +12566,7 @@ class Nfs4Unpacker(Unpacker):
                 r7.wr_count = v4
                 r7.wr_committed = v5
                 r7.wr_writeverf = v6
-                self._pos = p
+                self.position = p
                 r.resok4 = r7
             elif d1 not in nfsstat4_names:
                 raise bad_enum("WRITE_SAME4res", d1)
@@ -12575,25 +12575,25 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("WRITE_SAME4res", self) from None
     def unpack_createmode4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in createmode4_names: raise bad_enum("createmode4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("createmode4", self) from None
     def unpack_creatverfattr(self) -> creatverfattr:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (v1,) = _u_8s(b, p)
             p += 8
-            self._pos = p
+            self.position = p
             v2 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             (n3,) = _u_I(b, p)
             p += 4
             e = p + n3 + (-n3 & 3)
@@ -12607,24 +12607,24 @@ class Nfs4Unpacker(Unpacker):
             r6 = _new(creatverfattr)
             r6.cva_verf = v1
             r6.cva_attrs = r5
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("creatverfattr", self) from None
     def unpack_createhow4(self) -> createhow4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(createhow4)
             r.mode = d1
             r.createattrs = r.createverf = r.ch_createboth = None
             if d1 in (0, 1):
                 v2 = self.unpack_bitmap(32)
-                p = self._pos
+                p = self.position
                 (n3,) = _u_I(b, p)
                 p += 4
                 e = p + n3 + (-n3 & 3)
@@ -12635,19 +12635,19 @@ class Nfs4Unpacker(Unpacker):
                 r5 = _new(fattr4)
                 r5.attrmask = v2
                 r5.attr_vals = v4
-                self._pos = p
+                self.position = p
                 r.createattrs = r5
             elif d1 == 2:
                 (v6,) = _u_8s(b, p)
                 p += 8
-                self._pos = p
+                self.position = p
                 r.createverf = v6
             elif d1 == 3:
                 (v7,) = _u_8s(b, p)
                 p += 8
-                self._pos = p
+                self.position = p
                 v8 = self.unpack_bitmap(32)
-                p = self._pos
+                p = self.position
                 (n9,) = _u_I(b, p)
                 p += 4
                 e = p + n9 + (-n9 & 3)
@@ -12661,7 +12661,7 @@ class Nfs4Unpacker(Unpacker):
                 r12 = _new(creatverfattr)
                 r12.cva_verf = v7
                 r12.cva_attrs = r11
-                self._pos = p
+                self.position = p
                 r.ch_createboth = r12
             else:
                 raise bad_enum("createhow4", d1)
@@ -12670,22 +12670,22 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("createhow4", self) from None
     def unpack_opentype4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in opentype4_names: raise bad_enum("opentype4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("opentype4", self) from None
     def unpack_openflag4(self) -> openflag4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(openflag4)
             r.opentype = d1
             r.how = None
@@ -12699,29 +12699,29 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("openflag4", self) from None
     def unpack_open_delegation_type4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in open_delegation_type4_names: raise bad_enum("open_delegation_type4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("open_delegation_type4", self) from None
     def unpack_open_claim_type4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in open_claim_type4_names: raise bad_enum("open_claim_type4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("open_claim_type4", self) from None
     def unpack_open_claim_delegate_cur4(self) -> open_claim_delegate_cur4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, n4 = _u_I12sI(b, p)
@@ -12737,18 +12737,18 @@ class Nfs4Unpacker(Unpacker):
             r6 = _new(open_claim_delegate_cur4)
             r6.delegate_stateid = r3
             r6.file = v5
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("open_claim_delegate_cur4", self) from None
     def unpack_open_claim4(self) -> open_claim4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(open_claim4)
             r.claim = d1
             r.file = r.delegate_type = r.delegate_cur_info = r.file_delegate_prev = r.oc_delegate_stateid = None
@@ -12760,13 +12760,13 @@ class Nfs4Unpacker(Unpacker):
                 v3 = b[p:p + n2]
                 if v3.__class__ is not bytes: v3 = bytes(v3)
                 p = e
-                self._pos = p
+                self.position = p
                 r.file = v3
             elif d1 == 1:
                 (v4,) = _u_i(b, p)
                 p += 4
                 if v4 not in open_delegation_type4_names: raise bad_enum("open_delegation_type4", v4)
-                self._pos = p
+                self.position = p
                 r.delegate_type = v4
             elif d1 == 2:
                 v5, v6, n8 = _u_I12sI(b, p)
@@ -12782,7 +12782,7 @@ class Nfs4Unpacker(Unpacker):
                 r10 = _new(open_claim_delegate_cur4)
                 r10.delegate_stateid = r7
                 r10.file = v9
-                self._pos = p
+                self.position = p
                 r.delegate_cur_info = r10
             elif d1 == 3:
                 (n11,) = _u_I(b, p)
@@ -12792,7 +12792,7 @@ class Nfs4Unpacker(Unpacker):
                 v12 = b[p:p + n11]
                 if v12.__class__ is not bytes: v12 = bytes(v12)
                 p = e
-                self._pos = p
+                self.position = p
                 r.file_delegate_prev = v12
             elif d1 == 4:
                 pass
@@ -12804,7 +12804,7 @@ class Nfs4Unpacker(Unpacker):
                 r15 = _new(stateid4)
                 r15.seqid = v13
                 r15.other = v14
-                self._pos = p
+                self.position = p
                 r.oc_delegate_stateid = r15
             else:
                 raise bad_enum("open_claim4", d1)
@@ -12813,7 +12813,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("open_claim4", self) from None
     def unpack_OPEN4args(self) -> OPEN4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, v4, n5 = _u_3IQI(b, p)
@@ -12826,7 +12826,7 @@ class Nfs4Unpacker(Unpacker):
             r7 = _new(state_owner4)
             r7.clientid = v4
             r7.owner = v6
-            self._pos = p
+            self.position = p
             v8 = self.unpack_openflag4()
             v9 = self.unpack_open_claim4()
             r10 = _new(OPEN4args)
@@ -12841,42 +12841,42 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("OPEN4args", self) from None
     def unpack_limit_by4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in limit_by4_names: raise bad_enum("limit_by4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("limit_by4", self) from None
     def unpack_nfs_modified_limit4(self) -> nfs_modified_limit4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_2I(b, p)
             p += 8
             r3 = _new(nfs_modified_limit4)
             r3.num_blocks = v1
             r3.bytes_per_block = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("nfs_modified_limit4", self) from None
     def unpack_nfs_space_limit4(self) -> nfs_space_limit4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(nfs_space_limit4)
             r.limitby = d1
             r.filesize = r.mod_blocks = None
             if d1 == 1:
                 (v2,) = _u_Q(b, p)
                 p += 8
-                self._pos = p
+                self.position = p
                 r.filesize = v2
             elif d1 == 2:
                 v3, v4 = _u_2I(b, p)
@@ -12884,7 +12884,7 @@ class Nfs4Unpacker(Unpacker):
                 r5 = _new(nfs_modified_limit4)
                 r5.num_blocks = v3
                 r5.bytes_per_block = v4
-                self._pos = p
+                self.position = p
                 r.mod_blocks = r5
             else:
                 raise bad_enum("nfs_space_limit4", d1)
@@ -12893,7 +12893,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("nfs_space_limit4", self) from None
     def unpack_open_read_delegation4(self) -> open_read_delegation4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v4, v5, v6, v7, n8 = _u_I12s5I(b, p)
@@ -12916,13 +12916,13 @@ class Nfs4Unpacker(Unpacker):
             r11.stateid = r3
             r11.recall = v4 == 1
             r11.permissions = r10
-            self._pos = p
+            self.position = p
             return r11
         except _struct_error:
             raise truncated("open_read_delegation4", self) from None
     def unpack_open_write_delegation4(self) -> open_write_delegation4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v4 = _u_I12sI(b, p)
@@ -12931,9 +12931,9 @@ class Nfs4Unpacker(Unpacker):
             r3.seqid = v1
             r3.other = v2
             if v4 > 1: raise bad_bool(v4)
-            self._pos = p
+            self.position = p
             v5 = self.unpack_nfs_space_limit4()
-            p = self._pos
+            p = self.position
             v6, v7, v8, n9 = _u_4I(b, p)
             p += 16
             e = p + n9 + (-n9 & 3)
@@ -12951,28 +12951,28 @@ class Nfs4Unpacker(Unpacker):
             r12.recall = v4 == 1
             r12.space_limit = v5
             r12.permissions = r11
-            self._pos = p
+            self.position = p
             return r12
         except _struct_error:
             raise truncated("open_write_delegation4", self) from None
     def unpack_why_no_delegation4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in why_no_delegation4_names: raise bad_enum("why_no_delegation4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("why_no_delegation4", self) from None
     def unpack_open_none_delegation4(self) -> open_none_delegation4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(open_none_delegation4)
             r.ond_why = d1
             r.ond_server_will_push_deleg = r.ond_server_will_signal_avail = None
@@ -12980,13 +12980,13 @@ class Nfs4Unpacker(Unpacker):
                 (v2,) = _u_I(b, p)
                 p += 4
                 if v2 > 1: raise bad_bool(v2)
-                self._pos = p
+                self.position = p
                 r.ond_server_will_push_deleg = v2 == 1
             elif d1 == 2:
                 (v3,) = _u_I(b, p)
                 p += 4
                 if v3 > 1: raise bad_bool(v3)
-                self._pos = p
+                self.position = p
                 r.ond_server_will_signal_avail = v3 == 1
             elif d1 not in why_no_delegation4_names:
                 raise bad_enum("open_none_delegation4", d1)
@@ -12995,12 +12995,12 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("open_none_delegation4", self) from None
     def unpack_open_delegation4(self) -> open_delegation4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(open_delegation4)
             r.delegation_type = d1
             r.read = r.write = r.od_whynone = None
@@ -13027,7 +13027,7 @@ class Nfs4Unpacker(Unpacker):
                 r12.stateid = r4
                 r12.recall = v5 == 1
                 r12.permissions = r11
-                self._pos = p
+                self.position = p
                 r.read = r12
             elif d1 == 2:
                 v13, v14, v16 = _u_I12sI(b, p)
@@ -13036,9 +13036,9 @@ class Nfs4Unpacker(Unpacker):
                 r15.seqid = v13
                 r15.other = v14
                 if v16 > 1: raise bad_bool(v16)
-                self._pos = p
+                self.position = p
                 v17 = self.unpack_nfs_space_limit4()
-                p = self._pos
+                p = self.position
                 v18, v19, v20, n21 = _u_4I(b, p)
                 p += 16
                 e = p + n21 + (-n21 & 3)
@@ -13056,7 +13056,7 @@ class Nfs4Unpacker(Unpacker):
                 r24.recall = v16 == 1
                 r24.space_limit = v17
                 r24.permissions = r23
-                self._pos = p
+                self.position = p
                 r.write = r24
             elif d1 == 3:
                 v25 = self.unpack_open_none_delegation4()
@@ -13068,7 +13068,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("open_delegation4", self) from None
     def unpack_OPEN4resok(self) -> OPEN4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v4, v5, v6, v8 = _u_I12sI2QI(b, p)
             p += 40
@@ -13080,7 +13080,7 @@ class Nfs4Unpacker(Unpacker):
             r7.atomic = v4 == 1
             r7.before = v5
             r7.after = v6
-            self._pos = p
+            self.position = p
             v9 = self.unpack_bitmap(32)
             v10 = self.unpack_open_delegation4()
             r11 = _new(OPEN4resok)
@@ -13094,11 +13094,11 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("OPEN4resok", self) from None
     def unpack_OPEN4res(self) -> OPEN4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(OPEN4res)
             r.status = d1
             r.resok4 = None
@@ -13113,7 +13113,7 @@ class Nfs4Unpacker(Unpacker):
                 r8.atomic = v5 == 1
                 r8.before = v6
                 r8.after = v7
-                self._pos = p
+                self.position = p
                 v10 = self.unpack_bitmap(32)
                 v11 = self.unpack_open_delegation4()
                 r12 = _new(OPEN4resok)
@@ -13130,7 +13130,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("OPEN4res", self) from None
     def unpack_OPEN_CONFIRM4args(self) -> OPEN_CONFIRM4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v4 = _u_I12sI(b, p)
             p += 20
@@ -13140,13 +13140,13 @@ class Nfs4Unpacker(Unpacker):
             r5 = _new(OPEN_CONFIRM4args)
             r5.open_stateid = r3
             r5.seqid = v4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("OPEN_CONFIRM4args", self) from None
     def unpack_OPEN_CONFIRM4resok(self) -> OPEN_CONFIRM4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_I12s(b, p)
             p += 16
@@ -13155,17 +13155,17 @@ class Nfs4Unpacker(Unpacker):
             r3.other = v2
             r4 = _new(OPEN_CONFIRM4resok)
             r4.open_stateid = r3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("OPEN_CONFIRM4resok", self) from None
     def unpack_OPEN_CONFIRM4res(self) -> OPEN_CONFIRM4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(OPEN_CONFIRM4res)
             r.status = d1
             r.resok4 = None
@@ -13177,7 +13177,7 @@ class Nfs4Unpacker(Unpacker):
                 r4.other = v3
                 r5 = _new(OPEN_CONFIRM4resok)
                 r5.open_stateid = r4
-                self._pos = p
+                self.position = p
                 r.resok4 = r5
             elif d1 not in nfsstat4_names:
                 raise bad_enum("OPEN_CONFIRM4res", d1)
@@ -13186,7 +13186,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("OPEN_CONFIRM4res", self) from None
     def unpack_OPEN_DOWNGRADE4args(self) -> OPEN_DOWNGRADE4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v4, v5, v6 = _u_I12s3I(b, p)
             p += 28
@@ -13198,13 +13198,13 @@ class Nfs4Unpacker(Unpacker):
             r7.seqid = v4
             r7.share_access = v5
             r7.share_deny = v6
-            self._pos = p
+            self.position = p
             return r7
         except _struct_error:
             raise truncated("OPEN_DOWNGRADE4args", self) from None
     def unpack_OPEN_DOWNGRADE4resok(self) -> OPEN_DOWNGRADE4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_I12s(b, p)
             p += 16
@@ -13213,17 +13213,17 @@ class Nfs4Unpacker(Unpacker):
             r3.other = v2
             r4 = _new(OPEN_DOWNGRADE4resok)
             r4.open_stateid = r3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("OPEN_DOWNGRADE4resok", self) from None
     def unpack_OPEN_DOWNGRADE4res(self) -> OPEN_DOWNGRADE4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(OPEN_DOWNGRADE4res)
             r.status = d1
             r.resok4 = None
@@ -13235,7 +13235,7 @@ class Nfs4Unpacker(Unpacker):
                 r4.other = v3
                 r5 = _new(OPEN_DOWNGRADE4resok)
                 r5.open_stateid = r4
-                self._pos = p
+                self.position = p
                 r.resok4 = r5
             elif d1 not in nfsstat4_names:
                 raise bad_enum("OPEN_DOWNGRADE4res", d1)
@@ -13244,7 +13244,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("OPEN_DOWNGRADE4res", self) from None
     def unpack_CLOSE4args(self) -> CLOSE4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3 = _u_2I12s(b, p)
             p += 20
@@ -13254,17 +13254,17 @@ class Nfs4Unpacker(Unpacker):
             r5 = _new(CLOSE4args)
             r5.seqid = v1
             r5.open_stateid = r4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("CLOSE4args", self) from None
     def unpack_CLOSE4res(self) -> CLOSE4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(CLOSE4res)
             r.status = d1
             r.open_stateid = None
@@ -13274,7 +13274,7 @@ class Nfs4Unpacker(Unpacker):
                 r4 = _new(stateid4)
                 r4.seqid = v2
                 r4.other = v3
-                self._pos = p
+                self.position = p
                 r.open_stateid = r4
             elif d1 not in nfsstat4_names:
                 raise bad_enum("CLOSE4res", d1)
@@ -13283,32 +13283,32 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("CLOSE4res", self) from None
     def unpack_DELEGPURGE4args(self) -> DELEGPURGE4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_Q(b, p)
             p += 8
             r2 = _new(DELEGPURGE4args)
             r2.clientid = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("DELEGPURGE4args", self) from None
     def unpack_DELEGPURGE4res(self) -> DELEGPURGE4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(DELEGPURGE4res)
             r2.status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("DELEGPURGE4res", self) from None
     def unpack_DELEGRETURN4args(self) -> DELEGRETURN4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_I12s(b, p)
             p += 16
@@ -13317,30 +13317,30 @@ class Nfs4Unpacker(Unpacker):
             r3.other = v2
             r4 = _new(DELEGRETURN4args)
             r4.deleg_stateid = r3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("DELEGRETURN4args", self) from None
     def unpack_DELEGRETURN4res(self) -> DELEGRETURN4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(DELEGRETURN4res)
             r2.status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("DELEGRETURN4res", self) from None
     def unpack_deleg_claim4(self) -> deleg_claim4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(deleg_claim4)
             r.dc_claim = d1
             r.dc_delegate_type = None
@@ -13352,7 +13352,7 @@ class Nfs4Unpacker(Unpacker):
                 (v2,) = _u_i(b, p)
                 p += 4
                 if v2 not in open_delegation_type4_names: raise bad_enum("open_delegation_type4", v2)
-                self._pos = p
+                self.position = p
                 r.dc_delegate_type = v2
             else:
                 raise bad_enum("deleg_claim4", d1)
@@ -13361,11 +13361,11 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("deleg_claim4", self) from None
     def unpack_WANT_DELEGATION4args(self) -> WANT_DELEGATION4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             v2 = self.unpack_deleg_claim4()
             r3 = _new(WANT_DELEGATION4args)
             r3.wda_want = v1
@@ -13375,11 +13375,11 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("WANT_DELEGATION4args", self) from None
     def unpack_WANT_DELEGATION4res(self) -> WANT_DELEGATION4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(WANT_DELEGATION4res)
             r.wdr_status = d1
             r.wdr_resok4 = None
@@ -13394,14 +13394,14 @@ class Nfs4Unpacker(Unpacker):
     unpack_attr_notice4 = unpack_nfstime4
     def unpack_GET_DIR_DELEGATION4args(self) -> GET_DIR_DELEGATION4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             if v1 > 1: raise bad_bool(v1)
-            self._pos = p
+            self.position = p
             v2 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             v3, v4, v6, v7 = _u_qIqI(b, p)
             p += 24
             r5 = _new(nfstime4)
@@ -13410,7 +13410,7 @@ class Nfs4Unpacker(Unpacker):
             r8 = _new(nfstime4)
             r8.seconds = v6
             r8.nseconds = v7
-            self._pos = p
+            self.position = p
             v9 = self.unpack_bitmap(32)
             v10 = self.unpack_bitmap(32)
             r11 = _new(GET_DIR_DELEGATION4args)
@@ -13425,14 +13425,14 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("GET_DIR_DELEGATION4args", self) from None
     def unpack_GET_DIR_DELEGATION4resok(self) -> GET_DIR_DELEGATION4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3 = _u_8sI12s(b, p)
             p += 24
             r4 = _new(stateid4)
             r4.seqid = v2
             r4.other = v3
-            self._pos = p
+            self.position = p
             v5 = self.unpack_bitmap(32)
             v6 = self.unpack_bitmap(32)
             v7 = self.unpack_bitmap(32)
@@ -13447,22 +13447,22 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("GET_DIR_DELEGATION4resok", self) from None
     def unpack_gddrnf4_status(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in gddrnf4_status_names: raise bad_enum("gddrnf4_status", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("gddrnf4_status", self) from None
     def unpack_GET_DIR_DELEGATION4res_non_fatal(self) -> GET_DIR_DELEGATION4res_non_fatal:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(GET_DIR_DELEGATION4res_non_fatal)
             r.gddrnf_status = d1
             r.gddrnf_resok4 = r.gddrnf_will_signal_deleg_avail = None
@@ -13472,7 +13472,7 @@ class Nfs4Unpacker(Unpacker):
                 r5 = _new(stateid4)
                 r5.seqid = v3
                 r5.other = v4
-                self._pos = p
+                self.position = p
                 v6 = self.unpack_bitmap(32)
                 v7 = self.unpack_bitmap(32)
                 v8 = self.unpack_bitmap(32)
@@ -13487,7 +13487,7 @@ class Nfs4Unpacker(Unpacker):
                 (v10,) = _u_I(b, p)
                 p += 4
                 if v10 > 1: raise bad_bool(v10)
-                self._pos = p
+                self.position = p
                 r.gddrnf_will_signal_deleg_avail = v10 == 1
             else:
                 raise bad_enum("GET_DIR_DELEGATION4res_non_fatal", d1)
@@ -13496,11 +13496,11 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("GET_DIR_DELEGATION4res_non_fatal", self) from None
     def unpack_GET_DIR_DELEGATION4res(self) -> GET_DIR_DELEGATION4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(GET_DIR_DELEGATION4res)
             r.gddr_status = d1
             r.gddr_res_non_fatal4 = None
@@ -13514,18 +13514,18 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("GET_DIR_DELEGATION4res", self) from None
     def unpack_nfs_lock_type4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfs_lock_type4_names: raise bad_enum("nfs_lock_type4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("nfs_lock_type4", self) from None
     def unpack_open_to_lock_owner4(self) -> open_to_lock_owner4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, v5, v6, n7 = _u_2I12sIQI(b, p)
@@ -13546,13 +13546,13 @@ class Nfs4Unpacker(Unpacker):
             r10.open_stateid = r4
             r10.lock_seqid = v5
             r10.lock_owner = r9
-            self._pos = p
+            self.position = p
             return r10
         except _struct_error:
             raise truncated("open_to_lock_owner4", self) from None
     def unpack_exist_lock_owner4(self) -> exist_lock_owner4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v4 = _u_I12sI(b, p)
             p += 20
@@ -13562,18 +13562,18 @@ class Nfs4Unpacker(Unpacker):
             r5 = _new(exist_lock_owner4)
             r5.lock_stateid = r3
             r5.lock_seqid = v4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("exist_lock_owner4", self) from None
     def unpack_locker4(self) -> locker4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_I(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(locker4)
             if d1 > 1: raise bad_bool(d1)
             r.new_lock_owner = d1 == 1
@@ -13597,7 +13597,7 @@ class Nfs4Unpacker(Unpacker):
                 r11.open_stateid = r5
                 r11.lock_seqid = v6
                 r11.lock_owner = r10
-                self._pos = p
+                self.position = p
                 r.open_owner = r11
             elif d1 == 0:
                 v12, v13, v15 = _u_I12sI(b, p)
@@ -13608,20 +13608,20 @@ class Nfs4Unpacker(Unpacker):
                 r16 = _new(exist_lock_owner4)
                 r16.lock_stateid = r14
                 r16.lock_seqid = v15
-                self._pos = p
+                self.position = p
                 r.lock_owner = r16
             return r
         except _struct_error:
             raise truncated("locker4", self) from None
     def unpack_LOCK4args(self) -> LOCK4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3, v4 = _u_iI2Q(b, p)
             p += 24
             if v1 not in nfs_lock_type4_names: raise bad_enum("nfs_lock_type4", v1)
             if v2 > 1: raise bad_bool(v2)
-            self._pos = p
+            self.position = p
             v5 = self.unpack_locker4()
             r6 = _new(LOCK4args)
             r6.locktype = v1
@@ -13634,7 +13634,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("LOCK4args", self) from None
     def unpack_LOCK4denied(self) -> LOCK4denied:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, v4, n5 = _u_2QiQI(b, p)
@@ -13653,13 +13653,13 @@ class Nfs4Unpacker(Unpacker):
             r8.length = v2
             r8.locktype = v3
             r8.owner = r7
-            self._pos = p
+            self.position = p
             return r8
         except _struct_error:
             raise truncated("LOCK4denied", self) from None
     def unpack_LOCK4resok(self) -> LOCK4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_I12s(b, p)
             p += 16
@@ -13668,18 +13668,18 @@ class Nfs4Unpacker(Unpacker):
             r3.other = v2
             r4 = _new(LOCK4resok)
             r4.lock_stateid = r3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("LOCK4resok", self) from None
     def unpack_LOCK4res(self) -> LOCK4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(LOCK4res)
             r.status = d1
             r.resok4 = r.denied = None
@@ -13691,7 +13691,7 @@ class Nfs4Unpacker(Unpacker):
                 r4.other = v3
                 r5 = _new(LOCK4resok)
                 r5.lock_stateid = r4
-                self._pos = p
+                self.position = p
                 r.resok4 = r5
             elif d1 == 10010:
                 v6, v7, v8, v9, n10 = _u_2QiQI(b, p)
@@ -13710,7 +13710,7 @@ class Nfs4Unpacker(Unpacker):
                 r13.length = v7
                 r13.locktype = v8
                 r13.owner = r12
-                self._pos = p
+                self.position = p
                 r.denied = r13
             elif d1 not in nfsstat4_names:
                 raise bad_enum("LOCK4res", d1)
@@ -13719,7 +13719,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("LOCK4res", self) from None
     def unpack_LOCKT4args(self) -> LOCKT4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, v4, n5 = _u_i3QI(b, p)
@@ -13738,18 +13738,18 @@ class Nfs4Unpacker(Unpacker):
             r8.offset = v2
             r8.length = v3
             r8.owner = r7
-            self._pos = p
+            self.position = p
             return r8
         except _struct_error:
             raise truncated("LOCKT4args", self) from None
     def unpack_LOCKT4res(self) -> LOCKT4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(LOCKT4res)
             r.status = d1
             r.denied = None
@@ -13770,7 +13770,7 @@ class Nfs4Unpacker(Unpacker):
                 r9.length = v3
                 r9.locktype = v4
                 r9.owner = r8
-                self._pos = p
+                self.position = p
                 r.denied = r9
             elif d1 == 0:
                 pass
@@ -13781,7 +13781,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("LOCKT4res", self) from None
     def unpack_LOCKU4args(self) -> LOCKU4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3, v4, v6, v7 = _u_i2I12s2Q(b, p)
             p += 40
@@ -13795,17 +13795,17 @@ class Nfs4Unpacker(Unpacker):
             r8.lock_stateid = r5
             r8.offset = v6
             r8.length = v7
-            self._pos = p
+            self.position = p
             return r8
         except _struct_error:
             raise truncated("LOCKU4args", self) from None
     def unpack_LOCKU4res(self) -> LOCKU4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(LOCKU4res)
             r.status = d1
             r.lock_stateid = None
@@ -13815,7 +13815,7 @@ class Nfs4Unpacker(Unpacker):
                 r4 = _new(stateid4)
                 r4.seqid = v2
                 r4.other = v3
-                self._pos = p
+                self.position = p
                 r.lock_stateid = r4
             elif d1 not in nfsstat4_names:
                 raise bad_enum("LOCKU4res", d1)
@@ -13824,7 +13824,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("LOCKU4res", self) from None
     def unpack_RELEASE_LOCKOWNER4args(self) -> RELEASE_LOCKOWNER4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_QI(b, p)
@@ -13839,26 +13839,26 @@ class Nfs4Unpacker(Unpacker):
             r4.owner = v3
             r5 = _new(RELEASE_LOCKOWNER4args)
             r5.lock_owner = r4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("RELEASE_LOCKOWNER4args", self) from None
     def unpack_RELEASE_LOCKOWNER4res(self) -> RELEASE_LOCKOWNER4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(RELEASE_LOCKOWNER4res)
             r2.status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("RELEASE_LOCKOWNER4res", self) from None
     def unpack_FREE_STATEID4args(self) -> FREE_STATEID4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_I12s(b, p)
             p += 16
@@ -13867,32 +13867,32 @@ class Nfs4Unpacker(Unpacker):
             r3.other = v2
             r4 = _new(FREE_STATEID4args)
             r4.fsa_stateid = r3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("FREE_STATEID4args", self) from None
     def unpack_FREE_STATEID4res(self) -> FREE_STATEID4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(FREE_STATEID4res)
             r2.fsr_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("FREE_STATEID4res", self) from None
     def unpack_TEST_STATEID4args(self) -> TEST_STATEID4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
             p += 4
             if n1 * 16 > end - p: raise bad_length("TEST_STATEID4args.ts_stateids", n1, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_stateid4
             v2 = [f() for _ in range(n1)]
             r3 = _new(TEST_STATEID4args)
@@ -13902,7 +13902,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("TEST_STATEID4args", self) from None
     def unpack_TEST_STATEID4resok(self) -> TEST_STATEID4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -13914,18 +13914,18 @@ class Nfs4Unpacker(Unpacker):
                 if x not in nfsstat4_names: raise bad_enum("nfsstat4", x)
             r3 = _new(TEST_STATEID4resok)
             r3.tsr_status_codes = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("TEST_STATEID4resok", self) from None
     def unpack_TEST_STATEID4res(self) -> TEST_STATEID4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(TEST_STATEID4res)
             r.tsr_status = d1
             r.tsr_resok4 = None
@@ -13939,7 +13939,7 @@ class Nfs4Unpacker(Unpacker):
                     if x not in nfsstat4_names: raise bad_enum("nfsstat4", x)
                 r4 = _new(TEST_STATEID4resok)
                 r4.tsr_status_codes = v3
-                self._pos = p
+                self.position = p
                 r.tsr_resok4 = r4
             elif d1 not in nfsstat4_names:
                 raise bad_enum("TEST_STATEID4res", d1)
@@ -13948,7 +13948,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("TEST_STATEID4res", self) from None
     def unpack_nfs_client_id4(self) -> nfs_client_id4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_8sI(b, p)
@@ -13961,13 +13961,13 @@ class Nfs4Unpacker(Unpacker):
             r4 = _new(nfs_client_id4)
             r4.verifier = v1
             r4.id = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("nfs_client_id4", self) from None
     def unpack_cb_client4(self) -> cb_client4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_2I(b, p)
@@ -13990,13 +13990,13 @@ class Nfs4Unpacker(Unpacker):
             r7 = _new(cb_client4)
             r7.cb_program = v1
             r7.cb_location = r6
-            self._pos = p
+            self.position = p
             return r7
         except _struct_error:
             raise truncated("cb_client4", self) from None
     def unpack_SETCLIENTID4args(self) -> SETCLIENTID4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_8sI(b, p)
@@ -14035,31 +14035,31 @@ class Nfs4Unpacker(Unpacker):
             r13.client = r4
             r13.callback = r11
             r13.callback_ident = v12
-            self._pos = p
+            self.position = p
             return r13
         except _struct_error:
             raise truncated("SETCLIENTID4args", self) from None
     def unpack_SETCLIENTID4resok(self) -> SETCLIENTID4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_Q8s(b, p)
             p += 16
             r3 = _new(SETCLIENTID4resok)
             r3.clientid = v1
             r3.setclientid_confirm = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("SETCLIENTID4resok", self) from None
     def unpack_SETCLIENTID4res(self) -> SETCLIENTID4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(SETCLIENTID4res)
             r.status = d1
             r.resok4 = r.client_using = None
@@ -14069,7 +14069,7 @@ class Nfs4Unpacker(Unpacker):
                 r4 = _new(SETCLIENTID4resok)
                 r4.clientid = v2
                 r4.setclientid_confirm = v3
-                self._pos = p
+                self.position = p
                 r.resok4 = r4
             elif d1 == 10017:
                 (n5,) = _u_I(b, p)
@@ -14089,7 +14089,7 @@ class Nfs4Unpacker(Unpacker):
                 r9 = _new(netaddr4)
                 r9.na_r_netid = v6
                 r9.na_r_addr = v8
-                self._pos = p
+                self.position = p
                 r.client_using = r9
             elif d1 not in nfsstat4_names:
                 raise bad_enum("SETCLIENTID4res", d1)
@@ -14098,58 +14098,58 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("SETCLIENTID4res", self) from None
     def unpack_SETCLIENTID_CONFIRM4args(self) -> SETCLIENTID_CONFIRM4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_Q8s(b, p)
             p += 16
             r3 = _new(SETCLIENTID_CONFIRM4args)
             r3.clientid = v1
             r3.setclientid_confirm = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("SETCLIENTID_CONFIRM4args", self) from None
     def unpack_SETCLIENTID_CONFIRM4res(self) -> SETCLIENTID_CONFIRM4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(SETCLIENTID_CONFIRM4res)
             r2.status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("SETCLIENTID_CONFIRM4res", self) from None
     def unpack_RENEW4args(self) -> RENEW4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_Q(b, p)
             p += 8
             r2 = _new(RENEW4args)
             r2.clientid = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("RENEW4args", self) from None
     def unpack_RENEW4res(self) -> RENEW4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(RENEW4res)
             r2.status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("RENEW4res", self) from None
     def unpack_client_owner4(self) -> client_owner4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_8sI(b, p)
@@ -14162,13 +14162,13 @@ class Nfs4Unpacker(Unpacker):
             r4 = _new(client_owner4)
             r4.co_verifier = v1
             r4.co_ownerid = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("client_owner4", self) from None
     def unpack_server_owner4(self) -> server_owner4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_QI(b, p)
@@ -14181,13 +14181,13 @@ class Nfs4Unpacker(Unpacker):
             r4 = _new(server_owner4)
             r4.so_minor_id = v1
             r4.so_major_id = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("server_owner4", self) from None
     def unpack_gsshandle4_t(self) -> bytes:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -14197,7 +14197,7 @@ class Nfs4Unpacker(Unpacker):
             v2 = b[p:p + n1]
             if v2.__class__ is not bytes: v2 = bytes(v2)
             p = e
-            self._pos = p
+            self.position = p
             return v2
         except _struct_error:
             raise truncated("gsshandle4_t", self) from None
@@ -14210,7 +14210,7 @@ class Nfs4Unpacker(Unpacker):
         return r3
     def unpack_ssv_sp_parms4(self) -> ssv_sp_parms4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1 = self.unpack_bitmap(32)
@@ -14218,21 +14218,21 @@ class Nfs4Unpacker(Unpacker):
             r3 = _new(state_protect_ops4)
             r3.spo_must_enforce = v1
             r3.spo_must_allow = v2
-            p = self._pos
+            p = self.position
             (n4,) = _u_I(b, p)
             p += 4
             if n4 * 4 > end - p: raise bad_length("ssv_sp_parms4.ssp_hash_algs", n4, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_sec_oid4
             v5 = [f() for _ in range(n4)]
-            p = self._pos
+            p = self.position
             (n6,) = _u_I(b, p)
             p += 4
             if n6 * 4 > end - p: raise bad_length("ssv_sp_parms4.ssp_encr_algs", n6, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_sec_oid4
             v7 = [f() for _ in range(n6)]
-            p = self._pos
+            p = self.position
             v8, v9 = _u_2I(b, p)
             p += 8
             r10 = _new(ssv_sp_parms4)
@@ -14241,13 +14241,13 @@ class Nfs4Unpacker(Unpacker):
             r10.ssp_encr_algs = v7
             r10.ssp_window = v8
             r10.ssp_num_gss_handles = v9
-            self._pos = p
+            self.position = p
             return r10
         except _struct_error:
             raise truncated("ssv_sp_parms4", self) from None
     def unpack_ssv_prot_info4(self) -> ssv_prot_info4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1 = self.unpack_bitmap(32)
@@ -14255,11 +14255,11 @@ class Nfs4Unpacker(Unpacker):
             r3 = _new(state_protect_ops4)
             r3.spo_must_enforce = v1
             r3.spo_must_allow = v2
-            p = self._pos
+            p = self.position
             v4, v5, v6, v7, n8 = _u_5I(b, p)
             p += 20
             if n8 * 4 > end - p: raise bad_length("ssv_prot_info4.spi_handles", n8, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_gsshandle4_t
             v9 = [f() for _ in range(n8)]
             r10 = _new(ssv_prot_info4)
@@ -14274,23 +14274,23 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("ssv_prot_info4", self) from None
     def unpack_state_protect_how4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in state_protect_how4_names: raise bad_enum("state_protect_how4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("state_protect_how4", self) from None
     def unpack_state_protect4_a(self) -> state_protect4_a:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(state_protect4_a)
             r.spa_how = d1
             r.spa_mach_ops = r.spa_ssv_parms = None
@@ -14309,21 +14309,21 @@ class Nfs4Unpacker(Unpacker):
                 r7 = _new(state_protect_ops4)
                 r7.spo_must_enforce = v5
                 r7.spo_must_allow = v6
-                p = self._pos
+                p = self.position
                 (n8,) = _u_I(b, p)
                 p += 4
                 if n8 * 4 > end - p: raise bad_length("state_protect4_a.ssp_hash_algs", n8, end - p, None)
-                self._pos = p
+                self.position = p
                 f = self.unpack_sec_oid4
                 v9 = [f() for _ in range(n8)]
-                p = self._pos
+                p = self.position
                 (n10,) = _u_I(b, p)
                 p += 4
                 if n10 * 4 > end - p: raise bad_length("state_protect4_a.ssp_encr_algs", n10, end - p, None)
-                self._pos = p
+                self.position = p
                 f = self.unpack_sec_oid4
                 v11 = [f() for _ in range(n10)]
-                p = self._pos
+                p = self.position
                 v12, v13 = _u_2I(b, p)
                 p += 8
                 r14 = _new(ssv_sp_parms4)
@@ -14332,7 +14332,7 @@ class Nfs4Unpacker(Unpacker):
                 r14.ssp_encr_algs = v11
                 r14.ssp_window = v12
                 r14.ssp_num_gss_handles = v13
-                self._pos = p
+                self.position = p
                 r.spa_ssv_parms = r14
             else:
                 raise bad_enum("state_protect4_a", d1)
@@ -14341,12 +14341,12 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("state_protect4_a", self) from None
     def unpack_state_protect4_r(self) -> state_protect4_r:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(state_protect4_r)
             r.spr_how = d1
             r.spr_mach_ops = r.spr_ssv_info = None
@@ -14365,11 +14365,11 @@ class Nfs4Unpacker(Unpacker):
                 r7 = _new(state_protect_ops4)
                 r7.spo_must_enforce = v5
                 r7.spo_must_allow = v6
-                p = self._pos
+                p = self.position
                 v8, v9, v10, v11, n12 = _u_5I(b, p)
                 p += 20
                 if n12 * 4 > end - p: raise bad_length("state_protect4_r.spi_handles", n12, end - p, None)
-                self._pos = p
+                self.position = p
                 f = self.unpack_gsshandle4_t
                 v13 = [f() for _ in range(n12)]
                 r14 = _new(ssv_prot_info4)
@@ -14387,7 +14387,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("state_protect4_r", self) from None
     def unpack_EXCHANGE_ID4args(self) -> EXCHANGE_ID4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_8sI(b, p)
@@ -14402,13 +14402,13 @@ class Nfs4Unpacker(Unpacker):
             r4.co_ownerid = v3
             (v5,) = _u_I(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             v6 = self.unpack_state_protect4_a()
-            p = self._pos
+            p = self.position
             (n7,) = _u_I(b, p)
             p += 4
             if n7 * 20 > end - p or n7 > 1: raise bad_length("EXCHANGE_ID4args.eia_client_impl_id", n7, end - p, 1)
-            self._pos = p
+            self.position = p
             f = self.unpack_nfs_impl_id4
             v8 = [f() for _ in range(n7)]
             r9 = _new(EXCHANGE_ID4args)
@@ -14421,14 +14421,14 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("EXCHANGE_ID4args", self) from None
     def unpack_EXCHANGE_ID4resok(self) -> EXCHANGE_ID4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3 = _u_Q2I(b, p)
             p += 16
-            self._pos = p
+            self.position = p
             v4 = self.unpack_state_protect4_r()
-            p = self._pos
+            p = self.position
             v5, n6 = _u_QI(b, p)
             p += 12
             e = p + n6 + (-n6 & 3)
@@ -14449,7 +14449,7 @@ class Nfs4Unpacker(Unpacker):
             (n11,) = _u_I(b, p)
             p += 4
             if n11 * 20 > end - p or n11 > 1: raise bad_length("EXCHANGE_ID4resok.eir_server_impl_id", n11, end - p, 1)
-            self._pos = p
+            self.position = p
             f = self.unpack_nfs_impl_id4
             v12 = [f() for _ in range(n11)]
             r13 = _new(EXCHANGE_ID4resok)
@@ -14465,21 +14465,21 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("EXCHANGE_ID4resok", self) from None
     def unpack_EXCHANGE_ID4res(self) -> EXCHANGE_ID4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(EXCHANGE_ID4res)
             r.eir_status = d1
             r.eir_resok4 = None
             if d1 == 0:
                 v2, v3, v4 = _u_Q2I(b, p)
                 p += 16
-                self._pos = p
+                self.position = p
                 v5 = self.unpack_state_protect4_r()
-                p = self._pos
+                p = self.position
                 v6, n7 = _u_QI(b, p)
                 p += 12
                 e = p + n7 + (-n7 & 3)
@@ -14500,7 +14500,7 @@ class Nfs4Unpacker(Unpacker):
                 (n12,) = _u_I(b, p)
                 p += 4
                 if n12 * 20 > end - p or n12 > 1: raise bad_length("EXCHANGE_ID4res.eir_server_impl_id", n12, end - p, 1)
-                self._pos = p
+                self.position = p
                 f = self.unpack_nfs_impl_id4
                 v13 = [f() for _ in range(n12)]
                 r14 = _new(EXCHANGE_ID4resok)
@@ -14519,58 +14519,58 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("EXCHANGE_ID4res", self) from None
     def unpack_DESTROY_CLIENTID4args(self) -> DESTROY_CLIENTID4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_Q(b, p)
             p += 8
             r2 = _new(DESTROY_CLIENTID4args)
             r2.dca_clientid = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("DESTROY_CLIENTID4args", self) from None
     def unpack_DESTROY_CLIENTID4res(self) -> DESTROY_CLIENTID4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(DESTROY_CLIENTID4res)
             r2.dcr_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("DESTROY_CLIENTID4res", self) from None
     def unpack_RECLAIM_COMPLETE4args(self) -> RECLAIM_COMPLETE4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             if v1 > 1: raise bad_bool(v1)
             r2 = _new(RECLAIM_COMPLETE4args)
             r2.rca_one_fs = v1 == 1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("RECLAIM_COMPLETE4args", self) from None
     def unpack_RECLAIM_COMPLETE4res(self) -> RECLAIM_COMPLETE4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(RECLAIM_COMPLETE4res)
             r2.rcr_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("RECLAIM_COMPLETE4res", self) from None
     def unpack_gss_cb_handles4(self) -> gss_cb_handles4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_iI(b, p)
@@ -14592,18 +14592,18 @@ class Nfs4Unpacker(Unpacker):
             r6.gcbp_service = v1
             r6.gcbp_handle_from_server = v3
             r6.gcbp_handle_from_client = v5
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("gss_cb_handles4", self) from None
     def unpack_callback_sec_parms4(self) -> callback_sec_parms4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_I(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(callback_sec_parms4)
             r.cb_secflavor = d1
             r.cbsp_sys_cred = r.cbsp_gss_handles = None
@@ -14628,7 +14628,7 @@ class Nfs4Unpacker(Unpacker):
                 r9.uid = v5
                 r9.gid = v6
                 r9.gids = v8
-                self._pos = p
+                self.position = p
                 r.cbsp_sys_cred = r9
             elif d1 == 6:
                 v10, n11 = _u_iI(b, p)
@@ -14650,7 +14650,7 @@ class Nfs4Unpacker(Unpacker):
                 r15.gcbp_service = v10
                 r15.gcbp_handle_from_server = v12
                 r15.gcbp_handle_from_client = v14
-                self._pos = p
+                self.position = p
                 r.cbsp_gss_handles = r15
             else:
                 raise bad_enum("callback_sec_parms4", d1)
@@ -14659,7 +14659,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("callback_sec_parms4", self) from None
     def unpack_channel_attrs4(self) -> channel_attrs4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, v4, v5, v6, n7 = _u_7I(b, p)
@@ -14675,13 +14675,13 @@ class Nfs4Unpacker(Unpacker):
             r9.ca_maxoperations = v5
             r9.ca_maxrequests = v6
             r9.ca_rdma_ird = v8
-            self._pos = p
+            self.position = p
             return r9
         except _struct_error:
             raise truncated("channel_attrs4", self) from None
     def unpack_CREATE_SESSION4args(self) -> CREATE_SESSION4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, v4, v5, v6, v7, v8, v9, n10 = _u_Q9I(b, p)
@@ -14713,7 +14713,7 @@ class Nfs4Unpacker(Unpacker):
             v22, n23 = _u_2I(b, p)
             p += 8
             if n23 * 4 > end - p: raise bad_length("CREATE_SESSION4args.csa_sec_parms", n23, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_callback_sec_parms4
             v24 = [f() for _ in range(n23)]
             r25 = _new(CREATE_SESSION4args)
@@ -14729,7 +14729,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("CREATE_SESSION4args", self) from None
     def unpack_CREATE_SESSION4resok(self) -> CREATE_SESSION4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, v4, v5, v6, v7, v8, v9, n10 = _u_16s9I(b, p)
@@ -14764,18 +14764,18 @@ class Nfs4Unpacker(Unpacker):
             r22.csr_flags = v3
             r22.csr_fore_chan_attrs = r12
             r22.csr_back_chan_attrs = r21
-            self._pos = p
+            self.position = p
             return r22
         except _struct_error:
             raise truncated("CREATE_SESSION4resok", self) from None
     def unpack_CREATE_SESSION4res(self) -> CREATE_SESSION4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(CREATE_SESSION4res)
             r.csr_status = d1
             r.csr_resok4 = None
@@ -14812,7 +14812,7 @@ class Nfs4Unpacker(Unpacker):
                 r23.csr_flags = v4
                 r23.csr_fore_chan_attrs = r13
                 r23.csr_back_chan_attrs = r22
-                self._pos = p
+                self.position = p
                 r.csr_resok4 = r23
             elif d1 not in nfsstat4_names:
                 raise bad_enum("CREATE_SESSION4res", d1)
@@ -14821,54 +14821,54 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("CREATE_SESSION4res", self) from None
     def unpack_DESTROY_SESSION4args(self) -> DESTROY_SESSION4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_16s(b, p)
             p += 16
             r2 = _new(DESTROY_SESSION4args)
             r2.dsa_sessionid = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("DESTROY_SESSION4args", self) from None
     def unpack_DESTROY_SESSION4res(self) -> DESTROY_SESSION4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(DESTROY_SESSION4res)
             r2.dsr_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("DESTROY_SESSION4res", self) from None
     def unpack_channel_dir_from_client4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in channel_dir_from_client4_names: raise bad_enum("channel_dir_from_client4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("channel_dir_from_client4", self) from None
     def unpack_channel_dir_from_server4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in channel_dir_from_server4_names: raise bad_enum("channel_dir_from_server4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("channel_dir_from_server4", self) from None
     def unpack_BIND_CONN_TO_SESSION4args(self) -> BIND_CONN_TO_SESSION4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3 = _u_16siI(b, p)
             p += 24
@@ -14877,13 +14877,13 @@ class Nfs4Unpacker(Unpacker):
             r4.bctsa_sessid = v1
             r4.bctsa_dir = v2
             r4.bctsa_use_conn_in_rdma_mode = v3 == 1
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("BIND_CONN_TO_SESSION4args", self) from None
     def unpack_BIND_CONN_TO_SESSION4resok(self) -> BIND_CONN_TO_SESSION4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3 = _u_16siI(b, p)
             p += 24
@@ -14893,17 +14893,17 @@ class Nfs4Unpacker(Unpacker):
             r4.bctsr_sessid = v1
             r4.bctsr_dir = v2
             r4.bctsr_use_conn_in_rdma_mode = v3 == 1
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("BIND_CONN_TO_SESSION4resok", self) from None
     def unpack_BIND_CONN_TO_SESSION4res(self) -> BIND_CONN_TO_SESSION4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(BIND_CONN_TO_SESSION4res)
             r.bctsr_status = d1
             r.bctsr_resok4 = None
@@ -14916,7 +14916,7 @@ class Nfs4Unpacker(Unpacker):
                 r5.bctsr_sessid = v2
                 r5.bctsr_dir = v3
                 r5.bctsr_use_conn_in_rdma_mode = v4 == 1
-                self._pos = p
+                self.position = p
                 r.bctsr_resok4 = r5
             elif d1 not in nfsstat4_names:
                 raise bad_enum("BIND_CONN_TO_SESSION4res", d1)
@@ -14925,13 +14925,13 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("BIND_CONN_TO_SESSION4res", self) from None
     def unpack_BACKCHANNEL_CTL4args(self) -> BACKCHANNEL_CTL4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_2I(b, p)
             p += 8
             if n2 * 4 > end - p: raise bad_length("BACKCHANNEL_CTL4args.bca_sec_parms", n2, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_callback_sec_parms4
             v3 = [f() for _ in range(n2)]
             r4 = _new(BACKCHANNEL_CTL4args)
@@ -14942,20 +14942,20 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("BACKCHANNEL_CTL4args", self) from None
     def unpack_BACKCHANNEL_CTL4res(self) -> BACKCHANNEL_CTL4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(BACKCHANNEL_CTL4res)
             r2.bcr_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("BACKCHANNEL_CTL4res", self) from None
     def unpack_SEQUENCE4args(self) -> SEQUENCE4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3, v4, v5 = _u_16s4I(b, p)
             p += 32
@@ -14966,13 +14966,13 @@ class Nfs4Unpacker(Unpacker):
             r6.sa_slotid = v3
             r6.sa_highest_slotid = v4
             r6.sa_cachethis = v5 == 1
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("SEQUENCE4args", self) from None
     def unpack_SEQUENCE4resok(self) -> SEQUENCE4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3, v4, v5, v6 = _u_16s5I(b, p)
             p += 36
@@ -14983,17 +14983,17 @@ class Nfs4Unpacker(Unpacker):
             r7.sr_highest_slotid = v4
             r7.sr_target_highest_slotid = v5
             r7.sr_status_flags = v6
-            self._pos = p
+            self.position = p
             return r7
         except _struct_error:
             raise truncated("SEQUENCE4resok", self) from None
     def unpack_SEQUENCE4res(self) -> SEQUENCE4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(SEQUENCE4res)
             r.sr_status = d1
             r.sr_resok4 = None
@@ -15007,7 +15007,7 @@ class Nfs4Unpacker(Unpacker):
                 r8.sr_highest_slotid = v5
                 r8.sr_target_highest_slotid = v6
                 r8.sr_status_flags = v7
-                self._pos = p
+                self.position = p
                 r.sr_resok4 = r8
             elif d1 not in nfsstat4_names:
                 raise bad_enum("SEQUENCE4res", d1)
@@ -15016,7 +15016,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("SEQUENCE4res", self) from None
     def unpack_ssa_digest_input4(self) -> ssa_digest_input4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3, v4, v5 = _u_16s4I(b, p)
             p += 32
@@ -15029,7 +15029,7 @@ class Nfs4Unpacker(Unpacker):
             r6.sa_cachethis = v5 == 1
             r7 = _new(ssa_digest_input4)
             r7.sdi_seqargs = r6
-            self._pos = p
+            self.position = p
             return r7
         except _struct_error:
             raise truncated("ssa_digest_input4", self) from None
@@ -15040,7 +15040,7 @@ class Nfs4Unpacker(Unpacker):
         return r2
     def unpack_SET_SSV4args(self) -> SET_SSV4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -15060,13 +15060,13 @@ class Nfs4Unpacker(Unpacker):
             r5 = _new(SET_SSV4args)
             r5.ssa_ssv = v2
             r5.ssa_digest = v4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("SET_SSV4args", self) from None
     def unpack_SET_SSV4resok(self) -> SET_SSV4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -15078,18 +15078,18 @@ class Nfs4Unpacker(Unpacker):
             p = e
             r3 = _new(SET_SSV4resok)
             r3.ssr_digest = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("SET_SSV4resok", self) from None
     def unpack_SET_SSV4res(self) -> SET_SSV4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(SET_SSV4res)
             r.ssr_status = d1
             r.ssr_resok4 = None
@@ -15103,7 +15103,7 @@ class Nfs4Unpacker(Unpacker):
                 p = e
                 r4 = _new(SET_SSV4resok)
                 r4.ssr_digest = v3
-                self._pos = p
+                self.position = p
                 r.ssr_resok4 = r4
             elif d1 not in nfsstat4_names:
                 raise bad_enum("SET_SSV4res", d1)
@@ -15112,18 +15112,18 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("SET_SSV4res", self) from None
     def unpack_ssv_subkey4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in ssv_subkey4_names: raise bad_enum("ssv_subkey4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("ssv_subkey4", self) from None
     def unpack_ssv_mic_plain_tkn4(self) -> ssv_mic_plain_tkn4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_2I(b, p)
@@ -15136,13 +15136,13 @@ class Nfs4Unpacker(Unpacker):
             r4 = _new(ssv_mic_plain_tkn4)
             r4.smpt_ssv_seq = v1
             r4.smpt_orig_plain = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("ssv_mic_plain_tkn4", self) from None
     def unpack_ssv_mic_tkn4(self) -> ssv_mic_tkn4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_2I(b, p)
@@ -15155,13 +15155,13 @@ class Nfs4Unpacker(Unpacker):
             r4 = _new(ssv_mic_tkn4)
             r4.smt_ssv_seq = v1
             r4.smt_hmac = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("ssv_mic_tkn4", self) from None
     def unpack_ssv_seal_plain_tkn4(self) -> ssv_seal_plain_tkn4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -15190,13 +15190,13 @@ class Nfs4Unpacker(Unpacker):
             r8.sspt_ssv_seq = v3
             r8.sspt_orig_plain = v5
             r8.sspt_pad = v7
-            self._pos = p
+            self.position = p
             return r8
         except _struct_error:
             raise truncated("ssv_seal_plain_tkn4", self) from None
     def unpack_ssv_seal_cipher_tkn4(self) -> ssv_seal_cipher_tkn4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_2I(b, p)
@@ -15225,34 +15225,34 @@ class Nfs4Unpacker(Unpacker):
             r8.ssct_iv = v3
             r8.ssct_encr_data = v5
             r8.ssct_hmac = v7
-            self._pos = p
+            self.position = p
             return r8
         except _struct_error:
             raise truncated("ssv_seal_cipher_tkn4", self) from None
     def unpack_deviceid4(self) -> bytes:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_16s(b, p)
             p += 16
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("deviceid4", self) from None
     def unpack_layoutiomode4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in layoutiomode4_names: raise bad_enum("layoutiomode4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("layoutiomode4", self) from None
     def unpack_layout_content4(self) -> layout_content4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_iI(b, p)
@@ -15265,13 +15265,13 @@ class Nfs4Unpacker(Unpacker):
             r4 = _new(layout_content4)
             r4.loc_type = v1
             r4.loc_body = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("layout_content4", self) from None
     def unpack_layout4(self) -> layout4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, v4, n5 = _u_2Q2iI(b, p)
@@ -15290,13 +15290,13 @@ class Nfs4Unpacker(Unpacker):
             r8.lo_length = v2
             r8.lo_iomode = v3
             r8.lo_content = r7
-            self._pos = p
+            self.position = p
             return r8
         except _struct_error:
             raise truncated("layout4", self) from None
     def unpack_device_addr4(self) -> device_addr4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_iI(b, p)
@@ -15309,13 +15309,13 @@ class Nfs4Unpacker(Unpacker):
             r4 = _new(device_addr4)
             r4.da_layout_type = v1
             r4.da_addr_body = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("device_addr4", self) from None
     def unpack_layoutupdate4(self) -> layoutupdate4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_iI(b, p)
@@ -15328,25 +15328,25 @@ class Nfs4Unpacker(Unpacker):
             r4 = _new(layoutupdate4)
             r4.lou_type = v1
             r4.lou_body = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("layoutupdate4", self) from None
     unpack_nfl_util4 = unpack_uint32_t
     def unpack_filelayout_hint_care4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in filelayout_hint_care4_names: raise bad_enum("filelayout_hint_care4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("filelayout_hint_care4", self) from None
     def unpack_nfsv4_1_file_layouthint4(self) -> nfsv4_1_file_layouthint4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3 = _u_3I(b, p)
             p += 12
@@ -15354,19 +15354,19 @@ class Nfs4Unpacker(Unpacker):
             r4.nflh_care = v1
             r4.nflh_util = v2
             r4.nflh_stripe_count = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("nfsv4_1_file_layouthint4", self) from None
     def unpack_multipath_list4(self) -> list[netaddr4]:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
             p += 4
             if n1 * 8 > end - p: raise bad_length("multipath_list4.value", n1, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_netaddr4
             v2 = [f() for _ in range(n1)]
             return v2
@@ -15374,7 +15374,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("multipath_list4", self) from None
     def unpack_nfsv4_1_file_layout_ds_addr4(self) -> nfsv4_1_file_layout_ds_addr4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -15385,7 +15385,7 @@ class Nfs4Unpacker(Unpacker):
             (n3,) = _u_I(b, p)
             p += 4
             if n3 * 4 > end - p: raise bad_length("nfsv4_1_file_layout_ds_addr4.nflda_multipath_ds_list", n3, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_multipath_list4
             v4 = [f() for _ in range(n3)]
             r5 = _new(nfsv4_1_file_layout_ds_addr4)
@@ -15396,13 +15396,13 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("nfsv4_1_file_layout_ds_addr4", self) from None
     def unpack_nfsv4_1_file_layout4(self) -> nfsv4_1_file_layout4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, v4, n5 = _u_16s2IQI(b, p)
             p += 36
             if n5 * 4 > end - p: raise bad_length("nfsv4_1_file_layout4.nfl_fh_list", n5, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_nfs_fh4
             v6 = [f() for _ in range(n5)]
             r7 = _new(nfsv4_1_file_layout4)
@@ -15416,11 +15416,11 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("nfsv4_1_file_layout4", self) from None
     def unpack_GETDEVICEINFO4args(self) -> GETDEVICEINFO4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3 = _u_16siI(b, p)
             p += 24
-            self._pos = p
+            self.position = p
             v4 = self.unpack_bitmap(32)
             r5 = _new(GETDEVICEINFO4args)
             r5.gdia_device_id = v1
@@ -15432,7 +15432,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("GETDEVICEINFO4args", self) from None
     def unpack_GETDEVICEINFO4resok(self) -> GETDEVICEINFO4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_iI(b, p)
@@ -15445,7 +15445,7 @@ class Nfs4Unpacker(Unpacker):
             r4 = _new(device_addr4)
             r4.da_layout_type = v1
             r4.da_addr_body = v3
-            self._pos = p
+            self.position = p
             v5 = self.unpack_bitmap(32)
             r6 = _new(GETDEVICEINFO4resok)
             r6.gdir_device_addr = r4
@@ -15455,12 +15455,12 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("GETDEVICEINFO4resok", self) from None
     def unpack_GETDEVICEINFO4res(self) -> GETDEVICEINFO4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(GETDEVICEINFO4res)
             r.gdir_status = d1
             r.gdir_resok4 = r.gdir_mincount = None
@@ -15475,7 +15475,7 @@ class Nfs4Unpacker(Unpacker):
                 r5 = _new(device_addr4)
                 r5.da_layout_type = v2
                 r5.da_addr_body = v4
-                self._pos = p
+                self.position = p
                 v6 = self.unpack_bitmap(32)
                 r7 = _new(GETDEVICEINFO4resok)
                 r7.gdir_device_addr = r5
@@ -15484,7 +15484,7 @@ class Nfs4Unpacker(Unpacker):
             elif d1 == 10005:
                 (v8,) = _u_I(b, p)
                 p += 4
-                self._pos = p
+                self.position = p
                 r.gdir_mincount = v8
             elif d1 not in nfsstat4_names:
                 raise bad_enum("GETDEVICEINFO4res", d1)
@@ -15493,7 +15493,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("GETDEVICEINFO4res", self) from None
     def unpack_GETDEVICELIST4args(self) -> GETDEVICELIST4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3, v4 = _u_iIQ8s(b, p)
             p += 24
@@ -15502,22 +15502,22 @@ class Nfs4Unpacker(Unpacker):
             r5.gdla_maxdevices = v2
             r5.gdla_cookie = v3
             r5.gdla_cookieverf = v4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("GETDEVICELIST4args", self) from None
     def unpack_GETDEVICELIST4resok(self) -> GETDEVICELIST4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, n3 = _u_Q8sI(b, p)
             p += 20
             if n3 * 16 > end - p: raise bad_length("GETDEVICELIST4resok.gdlr_deviceid_list", n3, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_deviceid4
             v4 = [f() for _ in range(n3)]
-            p = self._pos
+            p = self.position
             (v5,) = _u_I(b, p)
             p += 4
             if v5 > 1: raise bad_bool(v5)
@@ -15526,18 +15526,18 @@ class Nfs4Unpacker(Unpacker):
             r6.gdlr_cookieverf = v2
             r6.gdlr_deviceid_list = v4
             r6.gdlr_eof = v5 == 1
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("GETDEVICELIST4resok", self) from None
     def unpack_GETDEVICELIST4res(self) -> GETDEVICELIST4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(GETDEVICELIST4res)
             r.gdlr_status = d1
             r.gdlr_resok4 = None
@@ -15545,10 +15545,10 @@ class Nfs4Unpacker(Unpacker):
                 v2, v3, n4 = _u_Q8sI(b, p)
                 p += 20
                 if n4 * 16 > end - p: raise bad_length("GETDEVICELIST4res.gdlr_deviceid_list", n4, end - p, None)
-                self._pos = p
+                self.position = p
                 f = self.unpack_deviceid4
                 v5 = [f() for _ in range(n4)]
-                p = self._pos
+                p = self.position
                 (v6,) = _u_I(b, p)
                 p += 4
                 if v6 > 1: raise bad_bool(v6)
@@ -15557,7 +15557,7 @@ class Nfs4Unpacker(Unpacker):
                 r7.gdlr_cookieverf = v3
                 r7.gdlr_deviceid_list = v5
                 r7.gdlr_eof = v6 == 1
-                self._pos = p
+                self.position = p
                 r.gdlr_resok4 = r7
             elif d1 not in nfsstat4_names:
                 raise bad_enum("GETDEVICELIST4res", d1)
@@ -15566,7 +15566,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("GETDEVICELIST4res", self) from None
     def unpack_LAYOUTGET4args(self) -> LAYOUTGET4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3, v4, v5, v6, v7, v8, v10 = _u_I2i3QI12sI(b, p)
             p += 56
@@ -15583,13 +15583,13 @@ class Nfs4Unpacker(Unpacker):
             r11.loga_minlength = v6
             r11.loga_stateid = r9
             r11.loga_maxcount = v10
-            self._pos = p
+            self.position = p
             return r11
         except _struct_error:
             raise truncated("LAYOUTGET4args", self) from None
     def unpack_LAYOUTGET4resok(self) -> LAYOUTGET4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, n5 = _u_2I12sI(b, p)
@@ -15599,7 +15599,7 @@ class Nfs4Unpacker(Unpacker):
             r4.seqid = v2
             r4.other = v3
             if n5 * 28 > end - p: raise bad_length("LAYOUTGET4resok.logr_layout", n5, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_layout4
             v6 = [f() for _ in range(n5)]
             r7 = _new(LAYOUTGET4resok)
@@ -15611,12 +15611,12 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("LAYOUTGET4resok", self) from None
     def unpack_LAYOUTGET4res(self) -> LAYOUTGET4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(LAYOUTGET4res)
             r.logr_status = d1
             r.logr_resok4 = r.logr_will_signal_layout_avail = None
@@ -15628,7 +15628,7 @@ class Nfs4Unpacker(Unpacker):
                 r5.seqid = v3
                 r5.other = v4
                 if n6 * 28 > end - p: raise bad_length("LAYOUTGET4res.logr_layout", n6, end - p, None)
-                self._pos = p
+                self.position = p
                 f = self.unpack_layout4
                 v7 = [f() for _ in range(n6)]
                 r8 = _new(LAYOUTGET4resok)
@@ -15640,7 +15640,7 @@ class Nfs4Unpacker(Unpacker):
                 (v9,) = _u_I(b, p)
                 p += 4
                 if v9 > 1: raise bad_bool(v9)
-                self._pos = p
+                self.position = p
                 r.logr_will_signal_layout_avail = v9 == 1
             elif d1 not in nfsstat4_names:
                 raise bad_enum("LAYOUTGET4res", d1)
@@ -15649,11 +15649,11 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("LAYOUTGET4res", self) from None
     def unpack_newtime4(self) -> newtime4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_I(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(newtime4)
             if d1 > 1: raise bad_bool(d1)
             r.nt_timechanged = d1 == 1
@@ -15664,7 +15664,7 @@ class Nfs4Unpacker(Unpacker):
                 r4 = _new(nfstime4)
                 r4.seconds = v2
                 r4.nseconds = v3
-                self._pos = p
+                self.position = p
                 r.nt_time = r4
             elif d1 == 0:
                 pass
@@ -15673,11 +15673,11 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("newtime4", self) from None
     def unpack_newoffset4(self) -> newoffset4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_I(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(newoffset4)
             if d1 > 1: raise bad_bool(d1)
             r.no_newoffset = d1 == 1
@@ -15685,7 +15685,7 @@ class Nfs4Unpacker(Unpacker):
             if d1 == 1:
                 (v2,) = _u_Q(b, p)
                 p += 8
-                self._pos = p
+                self.position = p
                 r.no_offset = v2
             elif d1 == 0:
                 pass
@@ -15694,11 +15694,11 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("newoffset4", self) from None
     def unpack_newsize4(self) -> newsize4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_I(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(newsize4)
             if d1 > 1: raise bad_bool(d1)
             r.ns_sizechanged = d1 == 1
@@ -15706,7 +15706,7 @@ class Nfs4Unpacker(Unpacker):
             if d1 == 1:
                 (v2,) = _u_Q(b, p)
                 p += 8
-                self._pos = p
+                self.position = p
                 r.ns_size = v2
             elif d1 == 0:
                 pass
@@ -15715,7 +15715,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("newsize4", self) from None
     def unpack_LAYOUTCOMMIT4args(self) -> LAYOUTCOMMIT4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, v4, v5 = _u_2Q2I12s(b, p)
@@ -15724,10 +15724,10 @@ class Nfs4Unpacker(Unpacker):
             r6 = _new(stateid4)
             r6.seqid = v4
             r6.other = v5
-            self._pos = p
+            self.position = p
             v7 = self.unpack_newoffset4()
             v8 = self.unpack_newtime4()
-            p = self._pos
+            p = self.position
             v9, n10 = _u_iI(b, p)
             p += 8
             e = p + n10 + (-n10 & 3)
@@ -15746,7 +15746,7 @@ class Nfs4Unpacker(Unpacker):
             r13.loca_last_write_offset = v7
             r13.loca_time_modify = v8
             r13.loca_layoutupdate = r12
-            self._pos = p
+            self.position = p
             return r13
         except _struct_error:
             raise truncated("LAYOUTCOMMIT4args", self) from None
@@ -15757,11 +15757,11 @@ class Nfs4Unpacker(Unpacker):
         return r2
     def unpack_LAYOUTCOMMIT4res(self) -> LAYOUTCOMMIT4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(LAYOUTCOMMIT4res)
             r.locr_status = d1
             r.locr_resok4 = None
@@ -15777,18 +15777,18 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("LAYOUTCOMMIT4res", self) from None
     def unpack_layoutreturn_type4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in layoutreturn_type4_names: raise bad_enum("layoutreturn_type4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("layoutreturn_type4", self) from None
     def unpack_layoutreturn_file4(self) -> layoutreturn_file4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, v4, n6 = _u_2QI12sI(b, p)
@@ -15806,18 +15806,18 @@ class Nfs4Unpacker(Unpacker):
             r8.lrf_length = v2
             r8.lrf_stateid = r5
             r8.lrf_body = v7
-            self._pos = p
+            self.position = p
             return r8
         except _struct_error:
             raise truncated("layoutreturn_file4", self) from None
     def unpack_layoutreturn4(self) -> layoutreturn4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(layoutreturn4)
             r.lr_returntype = d1
             r.lr_layout = None
@@ -15837,7 +15837,7 @@ class Nfs4Unpacker(Unpacker):
                 r9.lrf_length = v3
                 r9.lrf_stateid = r6
                 r9.lrf_body = v8
-                self._pos = p
+                self.position = p
                 r.lr_layout = r9
             elif d1 not in layoutreturn_type4_names:
                 raise bad_enum("layoutreturn4", d1)
@@ -15846,12 +15846,12 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("layoutreturn4", self) from None
     def unpack_LAYOUTRETURN4args(self) -> LAYOUTRETURN4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3 = _u_I2i(b, p)
             p += 12
             if v1 > 1: raise bad_bool(v1)
-            self._pos = p
+            self.position = p
             v4 = self.unpack_layoutreturn4()
             r5 = _new(LAYOUTRETURN4args)
             r5.lora_reclaim = v1 == 1
@@ -15863,11 +15863,11 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("LAYOUTRETURN4args", self) from None
     def unpack_layoutreturn_stateid(self) -> layoutreturn_stateid:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_I(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(layoutreturn_stateid)
             if d1 > 1: raise bad_bool(d1)
             r.lrs_present = d1 == 1
@@ -15878,7 +15878,7 @@ class Nfs4Unpacker(Unpacker):
                 r4 = _new(stateid4)
                 r4.seqid = v2
                 r4.other = v3
-                self._pos = p
+                self.position = p
                 r.lrs_stateid = r4
             elif d1 == 0:
                 pass
@@ -15887,11 +15887,11 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("layoutreturn_stateid", self) from None
     def unpack_LAYOUTRETURN4res(self) -> LAYOUTRETURN4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(LAYOUTRETURN4res)
             r.lorr_status = d1
             r.lorr_stateid = None
@@ -15905,7 +15905,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("LAYOUTRETURN4res", self) from None
     def unpack_device_error4(self) -> device_error4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3 = _u_16s2i(b, p)
             p += 24
@@ -15915,13 +15915,13 @@ class Nfs4Unpacker(Unpacker):
             r4.de_deviceid = v1
             r4.de_status = v2
             r4.de_opnum = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("device_error4", self) from None
     def unpack_LAYOUTERROR4args(self) -> LAYOUTERROR4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, v4, n6 = _u_2QI12sI(b, p)
@@ -15930,7 +15930,7 @@ class Nfs4Unpacker(Unpacker):
             r5.seqid = v3
             r5.other = v4
             if n6 * 24 > end - p: raise bad_length("LAYOUTERROR4args.lea_errors", n6, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_device_error4
             v7 = [f() for _ in range(n6)]
             r8 = _new(LAYOUTERROR4args)
@@ -15943,33 +15943,33 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("LAYOUTERROR4args", self) from None
     def unpack_LAYOUTERROR4res(self) -> LAYOUTERROR4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(LAYOUTERROR4res)
             r2.ler_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("LAYOUTERROR4res", self) from None
     def unpack_io_info4(self) -> io_info4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_2Q(b, p)
             p += 16
             r3 = _new(io_info4)
             r3.ii_count = v1
             r3.ii_bytes = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("io_info4", self) from None
     def unpack_LAYOUTSTATS4args(self) -> LAYOUTSTATS4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, v4, v6, v7, v9, v10, v12, v13, n14 = _u_2QI12s4Q16siI(b, p)
@@ -15999,33 +15999,33 @@ class Nfs4Unpacker(Unpacker):
             r17.lsa_write = r11
             r17.lsa_deviceid = v12
             r17.lsa_layoutupdate = r16
-            self._pos = p
+            self.position = p
             return r17
         except _struct_error:
             raise truncated("LAYOUTSTATS4args", self) from None
     def unpack_LAYOUTSTATS4res(self) -> LAYOUTSTATS4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(LAYOUTSTATS4res)
             r2.lsr_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("LAYOUTSTATS4res", self) from None
     def unpack_ILLEGAL4res(self) -> ILLEGAL4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(ILLEGAL4res)
             r2.status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("ILLEGAL4res", self) from None
@@ -16049,7 +16049,7 @@ class Nfs4Unpacker(Unpacker):
         return r
     def unpack_COMPOUND4args(self) -> COMPOUND4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -16062,7 +16062,7 @@ class Nfs4Unpacker(Unpacker):
             v3, n4 = _u_2I(b, p)
             p += 8
             if n4 * 4 > end - p: raise bad_length("COMPOUND4args.argarray", n4, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_nfs_argop4
             v5 = [f() for _ in range(n4)]
             r6 = _new(COMPOUND4args)
@@ -16074,7 +16074,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("COMPOUND4args", self) from None
     def unpack_COMPOUND4res(self) -> COMPOUND4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_iI(b, p)
@@ -16088,7 +16088,7 @@ class Nfs4Unpacker(Unpacker):
             (n4,) = _u_I(b, p)
             p += 4
             if n4 * 8 > end - p: raise bad_length("COMPOUND4res.resarray", n4, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_nfs_resop4
             v5 = [f() for _ in range(n4)]
             r6 = _new(COMPOUND4res)
@@ -16100,7 +16100,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("COMPOUND4res", self) from None
     def unpack_CB_GETATTR4args(self) -> CB_GETATTR4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -16110,7 +16110,7 @@ class Nfs4Unpacker(Unpacker):
             v2 = b[p:p + n1]
             if v2.__class__ is not bytes: v2 = bytes(v2)
             p = e
-            self._pos = p
+            self.position = p
             v3 = self.unpack_bitmap(32)
             r4 = _new(CB_GETATTR4args)
             r4.fh = v2
@@ -16120,11 +16120,11 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("CB_GETATTR4args", self) from None
     def unpack_CB_GETATTR4resok(self) -> CB_GETATTR4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             (n2,) = _u_I(b, p)
             p += 4
             e = p + n2 + (-n2 & 3)
@@ -16137,24 +16137,24 @@ class Nfs4Unpacker(Unpacker):
             r4.attr_vals = v3
             r5 = _new(CB_GETATTR4resok)
             r5.obj_attributes = r4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("CB_GETATTR4resok", self) from None
     def unpack_CB_GETATTR4res(self) -> CB_GETATTR4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(CB_GETATTR4res)
             r.status = d1
             r.resok4 = None
             if d1 == 0:
                 v2 = self.unpack_bitmap(32)
-                p = self._pos
+                p = self.position
                 (n3,) = _u_I(b, p)
                 p += 4
                 e = p + n3 + (-n3 & 3)
@@ -16167,7 +16167,7 @@ class Nfs4Unpacker(Unpacker):
                 r5.attr_vals = v4
                 r6 = _new(CB_GETATTR4resok)
                 r6.obj_attributes = r5
-                self._pos = p
+                self.position = p
                 r.resok4 = r6
             elif d1 not in nfsstat4_names:
                 raise bad_enum("CB_GETATTR4res", d1)
@@ -16176,7 +16176,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("CB_GETATTR4res", self) from None
     def unpack_CB_RECALL4args(self) -> CB_RECALL4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v4, n5 = _u_I12s2I(b, p)
@@ -16194,26 +16194,26 @@ class Nfs4Unpacker(Unpacker):
             r7.stateid = r3
             r7.truncate = v4 == 1
             r7.fh = v6
-            self._pos = p
+            self.position = p
             return r7
         except _struct_error:
             raise truncated("CB_RECALL4args", self) from None
     def unpack_CB_RECALL4res(self) -> CB_RECALL4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(CB_RECALL4res)
             r2.status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("CB_RECALL4res", self) from None
     def unpack_CB_PUSH_DELEG4args(self) -> CB_PUSH_DELEG4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -16223,7 +16223,7 @@ class Nfs4Unpacker(Unpacker):
             v2 = b[p:p + n1]
             if v2.__class__ is not bytes: v2 = bytes(v2)
             p = e
-            self._pos = p
+            self.position = p
             v3 = self.unpack_open_delegation4()
             r4 = _new(CB_PUSH_DELEG4args)
             r4.cpda_fh = v2
@@ -16233,24 +16233,24 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("CB_PUSH_DELEG4args", self) from None
     def unpack_CB_PUSH_DELEG4res(self) -> CB_PUSH_DELEG4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(CB_PUSH_DELEG4res)
             r2.cpdr_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("CB_PUSH_DELEG4res", self) from None
     def unpack_CB_RECALL_ANY4args(self) -> CB_RECALL_ANY4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             v2 = self.unpack_bitmap(32)
             r3 = _new(CB_RECALL_ANY4args)
             r3.craa_objects_to_keep = v1
@@ -16260,34 +16260,34 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("CB_RECALL_ANY4args", self) from None
     def unpack_CB_RECALL_ANY4res(self) -> CB_RECALL_ANY4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(CB_RECALL_ANY4res)
             r2.crar_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("CB_RECALL_ANY4res", self) from None
     unpack_CB_RECALLABLE_OBJ_AVAIL4args = unpack_CB_RECALL_ANY4args
     def unpack_CB_RECALLABLE_OBJ_AVAIL4res(self) -> CB_RECALLABLE_OBJ_AVAIL4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(CB_RECALLABLE_OBJ_AVAIL4res)
             r2.croa_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("CB_RECALLABLE_OBJ_AVAIL4res", self) from None
     def unpack_CB_WANTS_CANCELLED4args(self) -> CB_WANTS_CANCELLED4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_2I(b, p)
             p += 8
@@ -16296,37 +16296,37 @@ class Nfs4Unpacker(Unpacker):
             r3 = _new(CB_WANTS_CANCELLED4args)
             r3.cwca_contended_wants_cancelled = v1 == 1
             r3.cwca_resourced_wants_cancelled = v2 == 1
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("CB_WANTS_CANCELLED4args", self) from None
     def unpack_CB_WANTS_CANCELLED4res(self) -> CB_WANTS_CANCELLED4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(CB_WANTS_CANCELLED4res)
             r2.cwcr_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("CB_WANTS_CANCELLED4res", self) from None
     def unpack_notify_type4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in notify_type4_names: raise bad_enum("notify_type4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("notify_type4", self) from None
     def unpack_notify_entry4(self) -> notify_entry4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -16336,9 +16336,9 @@ class Nfs4Unpacker(Unpacker):
             v2 = b[p:p + n1]
             if v2.__class__ is not bytes: v2 = bytes(v2)
             p = e
-            self._pos = p
+            self.position = p
             v3 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             (n4,) = _u_I(b, p)
             p += 4
             e = p + n4 + (-n4 & 3)
@@ -16352,13 +16352,13 @@ class Nfs4Unpacker(Unpacker):
             r7 = _new(notify_entry4)
             r7.ne_file = v2
             r7.ne_attrs = r6
-            self._pos = p
+            self.position = p
             return r7
         except _struct_error:
             raise truncated("notify_entry4", self) from None
     def unpack_prev_entry4(self) -> prev_entry4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -16368,9 +16368,9 @@ class Nfs4Unpacker(Unpacker):
             v2 = b[p:p + n1]
             if v2.__class__ is not bytes: v2 = bytes(v2)
             p = e
-            self._pos = p
+            self.position = p
             v3 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             (n4,) = _u_I(b, p)
             p += 4
             e = p + n4 + (-n4 & 3)
@@ -16389,13 +16389,13 @@ class Nfs4Unpacker(Unpacker):
             r9 = _new(prev_entry4)
             r9.pe_prev_entry = r7
             r9.pe_prev_entry_cookie = v8
-            self._pos = p
+            self.position = p
             return r9
         except _struct_error:
             raise truncated("prev_entry4", self) from None
     def unpack_notify_remove4(self) -> notify_remove4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -16405,9 +16405,9 @@ class Nfs4Unpacker(Unpacker):
             v2 = b[p:p + n1]
             if v2.__class__ is not bytes: v2 = bytes(v2)
             p = e
-            self._pos = p
+            self.position = p
             v3 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             (n4,) = _u_I(b, p)
             p += 4
             e = p + n4 + (-n4 & 3)
@@ -16426,22 +16426,22 @@ class Nfs4Unpacker(Unpacker):
             r9 = _new(notify_remove4)
             r9.nrm_old_entry = r7
             r9.nrm_old_entry_cookie = v8
-            self._pos = p
+            self.position = p
             return r9
         except _struct_error:
             raise truncated("notify_remove4", self) from None
     def unpack_notify_add4(self) -> notify_add4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
             p += 4
             if n1 * 20 > end - p or n1 > 1: raise bad_length("notify_add4.nad_old_entry", n1, end - p, 1)
-            self._pos = p
+            self.position = p
             f = self.unpack_notify_remove4
             v2 = [f() for _ in range(n1)]
-            p = self._pos
+            p = self.position
             (n3,) = _u_I(b, p)
             p += 4
             e = p + n3 + (-n3 & 3)
@@ -16449,9 +16449,9 @@ class Nfs4Unpacker(Unpacker):
             v4 = b[p:p + n3]
             if v4.__class__ is not bytes: v4 = bytes(v4)
             p = e
-            self._pos = p
+            self.position = p
             v5 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             (n6,) = _u_I(b, p)
             p += 4
             e = p + n6 + (-n6 & 3)
@@ -16473,10 +16473,10 @@ class Nfs4Unpacker(Unpacker):
             (n12,) = _u_I(b, p)
             p += 4
             if n12 * 20 > end - p or n12 > 1: raise bad_length("notify_add4.nad_prev_entry", n12, end - p, 1)
-            self._pos = p
+            self.position = p
             f = self.unpack_prev_entry4
             v13 = [f() for _ in range(n12)]
-            p = self._pos
+            p = self.position
             (v14,) = _u_I(b, p)
             p += 4
             if v14 > 1: raise bad_bool(v14)
@@ -16486,13 +16486,13 @@ class Nfs4Unpacker(Unpacker):
             r15.nad_new_entry_cookie = v11
             r15.nad_prev_entry = v13
             r15.nad_last_entry = v14 == 1
-            self._pos = p
+            self.position = p
             return r15
         except _struct_error:
             raise truncated("notify_add4", self) from None
     def unpack_notify_attr4(self) -> notify_attr4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -16502,9 +16502,9 @@ class Nfs4Unpacker(Unpacker):
             v2 = b[p:p + n1]
             if v2.__class__ is not bytes: v2 = bytes(v2)
             p = e
-            self._pos = p
+            self.position = p
             v3 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             (n4,) = _u_I(b, p)
             p += 4
             e = p + n4 + (-n4 & 3)
@@ -16520,13 +16520,13 @@ class Nfs4Unpacker(Unpacker):
             r7.ne_attrs = r6
             r8 = _new(notify_attr4)
             r8.na_changed_entry = r7
-            self._pos = p
+            self.position = p
             return r8
         except _struct_error:
             raise truncated("notify_attr4", self) from None
     def unpack_notify_rename4(self) -> notify_rename4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -16536,9 +16536,9 @@ class Nfs4Unpacker(Unpacker):
             v2 = b[p:p + n1]
             if v2.__class__ is not bytes: v2 = bytes(v2)
             p = e
-            self._pos = p
+            self.position = p
             v3 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             (n4,) = _u_I(b, p)
             p += 4
             e = p + n4 + (-n4 & 3)
@@ -16558,10 +16558,10 @@ class Nfs4Unpacker(Unpacker):
             r9.nrm_old_entry = r7
             r9.nrm_old_entry_cookie = v8
             if n10 * 20 > end - p or n10 > 1: raise bad_length("notify_rename4.nad_old_entry", n10, end - p, 1)
-            self._pos = p
+            self.position = p
             f = self.unpack_notify_remove4
             v11 = [f() for _ in range(n10)]
-            p = self._pos
+            p = self.position
             (n12,) = _u_I(b, p)
             p += 4
             e = p + n12 + (-n12 & 3)
@@ -16569,9 +16569,9 @@ class Nfs4Unpacker(Unpacker):
             v13 = b[p:p + n12]
             if v13.__class__ is not bytes: v13 = bytes(v13)
             p = e
-            self._pos = p
+            self.position = p
             v14 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             (n15,) = _u_I(b, p)
             p += 4
             e = p + n15 + (-n15 & 3)
@@ -16593,10 +16593,10 @@ class Nfs4Unpacker(Unpacker):
             (n21,) = _u_I(b, p)
             p += 4
             if n21 * 20 > end - p or n21 > 1: raise bad_length("notify_rename4.nad_prev_entry", n21, end - p, 1)
-            self._pos = p
+            self.position = p
             f = self.unpack_prev_entry4
             v22 = [f() for _ in range(n21)]
-            p = self._pos
+            p = self.position
             (v23,) = _u_I(b, p)
             p += 4
             if v23 > 1: raise bad_bool(v23)
@@ -16609,26 +16609,26 @@ class Nfs4Unpacker(Unpacker):
             r25 = _new(notify_rename4)
             r25.nrn_old_entry = r9
             r25.nrn_new_entry = r24
-            self._pos = p
+            self.position = p
             return r25
         except _struct_error:
             raise truncated("notify_rename4", self) from None
     def unpack_notify_verifier4(self) -> notify_verifier4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_8s8s(b, p)
             p += 16
             r3 = _new(notify_verifier4)
             r3.nv_old_cookieverf = v1
             r3.nv_new_cookieverf = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("notify_verifier4", self) from None
     def unpack_notifylist4(self) -> bytes:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -16638,17 +16638,17 @@ class Nfs4Unpacker(Unpacker):
             v2 = b[p:p + n1]
             if v2.__class__ is not bytes: v2 = bytes(v2)
             p = e
-            self._pos = p
+            self.position = p
             return v2
         except _struct_error:
             raise truncated("notifylist4", self) from None
     def unpack_notify4(self) -> notify4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1 = self.unpack_bitmap(32)
-            p = self._pos
+            p = self.position
             (n2,) = _u_I(b, p)
             p += 4
             e = p + n2 + (-n2 & 3)
@@ -16659,13 +16659,13 @@ class Nfs4Unpacker(Unpacker):
             r4 = _new(notify4)
             r4.notify_mask = v1
             r4.notify_vals = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("notify4", self) from None
     def unpack_CB_NOTIFY4args(self) -> CB_NOTIFY4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, n4 = _u_I12sI(b, p)
@@ -16681,7 +16681,7 @@ class Nfs4Unpacker(Unpacker):
             (n6,) = _u_I(b, p)
             p += 4
             if n6 * 8 > end - p: raise bad_length("CB_NOTIFY4args.cna_changes", n6, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_notify4
             v7 = [f() for _ in range(n6)]
             r8 = _new(CB_NOTIFY4args)
@@ -16693,20 +16693,20 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("CB_NOTIFY4args", self) from None
     def unpack_CB_NOTIFY4res(self) -> CB_NOTIFY4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(CB_NOTIFY4res)
             r2.cnr_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("CB_NOTIFY4res", self) from None
     def unpack_CB_NOTIFY_LOCK4args(self) -> CB_NOTIFY_LOCK4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -16729,37 +16729,37 @@ class Nfs4Unpacker(Unpacker):
             r7 = _new(CB_NOTIFY_LOCK4args)
             r7.cnla_fh = v2
             r7.cnla_lock_owner = r6
-            self._pos = p
+            self.position = p
             return r7
         except _struct_error:
             raise truncated("CB_NOTIFY_LOCK4args", self) from None
     def unpack_CB_NOTIFY_LOCK4res(self) -> CB_NOTIFY_LOCK4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(CB_NOTIFY_LOCK4res)
             r2.cnlr_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("CB_NOTIFY_LOCK4res", self) from None
     def unpack_layoutrecall_type4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in layoutrecall_type4_names: raise bad_enum("layoutrecall_type4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("layoutrecall_type4", self) from None
     def unpack_layoutrecall_file4(self) -> layoutrecall_file4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -16779,18 +16779,18 @@ class Nfs4Unpacker(Unpacker):
             r8.lor_offset = v3
             r8.lor_length = v4
             r8.lor_stateid = r7
-            self._pos = p
+            self.position = p
             return r8
         except _struct_error:
             raise truncated("layoutrecall_file4", self) from None
     def unpack_layoutrecall4(self) -> layoutrecall4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(layoutrecall4)
             r.lor_recalltype = d1
             r.lor_layout = r.lor_fsid = None
@@ -16812,7 +16812,7 @@ class Nfs4Unpacker(Unpacker):
                 r9.lor_offset = v4
                 r9.lor_length = v5
                 r9.lor_stateid = r8
-                self._pos = p
+                self.position = p
                 r.lor_layout = r9
             elif d1 == 2:
                 v10, v11 = _u_2Q(b, p)
@@ -16820,7 +16820,7 @@ class Nfs4Unpacker(Unpacker):
                 r12 = _new(fsid4)
                 r12.major = v10
                 r12.minor = v11
-                self._pos = p
+                self.position = p
                 r.lor_fsid = r12
             elif d1 == 3:
                 pass
@@ -16831,13 +16831,13 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("layoutrecall4", self) from None
     def unpack_CB_LAYOUTRECALL4args(self) -> CB_LAYOUTRECALL4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3 = _u_2iI(b, p)
             p += 12
             if v2 not in layoutiomode4_names: raise bad_enum("layoutiomode4", v2)
             if v3 > 1: raise bad_bool(v3)
-            self._pos = p
+            self.position = p
             v4 = self.unpack_layoutrecall4()
             r5 = _new(CB_LAYOUTRECALL4args)
             r5.clora_type = v1
@@ -16849,44 +16849,44 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("CB_LAYOUTRECALL4args", self) from None
     def unpack_CB_LAYOUTRECALL4res(self) -> CB_LAYOUTRECALL4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(CB_LAYOUTRECALL4res)
             r2.clorr_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("CB_LAYOUTRECALL4res", self) from None
     def unpack_notify_deviceid_type4(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in notify_deviceid_type4_names: raise bad_enum("notify_deviceid_type4", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("notify_deviceid_type4", self) from None
     def unpack_notify_deviceid_delete4(self) -> notify_deviceid_delete4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_i16s(b, p)
             p += 20
             r3 = _new(notify_deviceid_delete4)
             r3.ndd_layouttype = v1
             r3.ndd_deviceid = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("notify_deviceid_delete4", self) from None
     def unpack_notify_deviceid_change4(self) -> notify_deviceid_change4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3 = _u_i16sI(b, p)
             p += 24
@@ -16895,19 +16895,19 @@ class Nfs4Unpacker(Unpacker):
             r4.ndc_layouttype = v1
             r4.ndc_deviceid = v2
             r4.ndc_immediate = v3 == 1
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("notify_deviceid_change4", self) from None
     def unpack_CB_NOTIFY_DEVICEID4args(self) -> CB_NOTIFY_DEVICEID4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
             p += 4
             if n1 * 8 > end - p: raise bad_length("CB_NOTIFY_DEVICEID4args.cnda_changes", n1, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_notify4
             v2 = [f() for _ in range(n1)]
             r3 = _new(CB_NOTIFY_DEVICEID4args)
@@ -16917,64 +16917,64 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("CB_NOTIFY_DEVICEID4args", self) from None
     def unpack_CB_NOTIFY_DEVICEID4res(self) -> CB_NOTIFY_DEVICEID4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(CB_NOTIFY_DEVICEID4res)
             r2.cndr_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("CB_NOTIFY_DEVICEID4res", self) from None
     def unpack_CB_RECALL_SLOT4args(self) -> CB_RECALL_SLOT4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
             r2 = _new(CB_RECALL_SLOT4args)
             r2.rsa_target_highest_slotid = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("CB_RECALL_SLOT4args", self) from None
     def unpack_CB_RECALL_SLOT4res(self) -> CB_RECALL_SLOT4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(CB_RECALL_SLOT4res)
             r2.rsr_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("CB_RECALL_SLOT4res", self) from None
     def unpack_referring_call4(self) -> referring_call4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_2I(b, p)
             p += 8
             r3 = _new(referring_call4)
             r3.rc_sequenceid = v1
             r3.rc_slotid = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("referring_call4", self) from None
     def unpack_referring_call_list4(self) -> referring_call_list4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_16sI(b, p)
             p += 20
             if n2 * 8 > end - p: raise bad_length("referring_call_list4.rcl_referring_calls", n2, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_referring_call4
             v3 = [f() for _ in range(n2)]
             r4 = _new(referring_call_list4)
@@ -16985,14 +16985,14 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("referring_call_list4", self) from None
     def unpack_CB_SEQUENCE4args(self) -> CB_SEQUENCE4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, v4, v5, n6 = _u_16s5I(b, p)
             p += 36
             if v5 > 1: raise bad_bool(v5)
             if n6 * 20 > end - p: raise bad_length("CB_SEQUENCE4args.csa_referring_call_lists", n6, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_referring_call_list4
             v7 = [f() for _ in range(n6)]
             r8 = _new(CB_SEQUENCE4args)
@@ -17007,7 +17007,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("CB_SEQUENCE4args", self) from None
     def unpack_CB_SEQUENCE4resok(self) -> CB_SEQUENCE4resok:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3, v4, v5 = _u_16s4I(b, p)
             p += 32
@@ -17017,17 +17017,17 @@ class Nfs4Unpacker(Unpacker):
             r6.csr_slotid = v3
             r6.csr_highest_slotid = v4
             r6.csr_target_highest_slotid = v5
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("CB_SEQUENCE4resok", self) from None
     def unpack_CB_SEQUENCE4res(self) -> CB_SEQUENCE4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(CB_SEQUENCE4res)
             r.csr_status = d1
             r.csr_resok4 = None
@@ -17040,7 +17040,7 @@ class Nfs4Unpacker(Unpacker):
                 r7.csr_slotid = v4
                 r7.csr_highest_slotid = v5
                 r7.csr_target_highest_slotid = v6
-                self._pos = p
+                self.position = p
                 r.csr_resok4 = r7
             elif d1 not in nfsstat4_names:
                 raise bad_enum("CB_SEQUENCE4res", d1)
@@ -17049,12 +17049,12 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("CB_SEQUENCE4res", self) from None
     def unpack_offload_info4(self) -> offload_info4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(offload_info4)
             r.coa_status = d1
             r.coa_resok4 = r.coa_bytes_copied = None
@@ -17062,10 +17062,10 @@ class Nfs4Unpacker(Unpacker):
                 (n2,) = _u_I(b, p)
                 p += 4
                 if n2 * 16 > end - p or n2 > 1: raise bad_length("offload_info4.wr_callback_id", n2, end - p, 1)
-                self._pos = p
+                self.position = p
                 f = self.unpack_stateid4
                 v3 = [f() for _ in range(n2)]
-                p = self._pos
+                p = self.position
                 v4, v5, v6 = _u_Qi8s(b, p)
                 p += 20
                 if v5 not in stable_how4_names: raise bad_enum("stable_how4", v5)
@@ -17074,21 +17074,21 @@ class Nfs4Unpacker(Unpacker):
                 r7.wr_count = v4
                 r7.wr_committed = v5
                 r7.wr_writeverf = v6
-                self._pos = p
+                self.position = p
                 r.coa_resok4 = r7
             elif d1 not in nfsstat4_names:
                 raise bad_enum("offload_info4", d1)
             else:
                 (v8,) = _u_Q(b, p)
                 p += 8
-                self._pos = p
+                self.position = p
                 r.coa_bytes_copied = v8
             return r
         except _struct_error:
             raise truncated("offload_info4", self) from None
     def unpack_CB_OFFLOAD4args(self) -> CB_OFFLOAD4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -17103,7 +17103,7 @@ class Nfs4Unpacker(Unpacker):
             r5 = _new(stateid4)
             r5.seqid = v3
             r5.other = v4
-            self._pos = p
+            self.position = p
             v6 = self.unpack_offload_info4()
             r7 = _new(CB_OFFLOAD4args)
             r7.coa_fh = v2
@@ -17114,38 +17114,38 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("CB_OFFLOAD4args", self) from None
     def unpack_CB_OFFLOAD4res(self) -> CB_OFFLOAD4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(CB_OFFLOAD4res)
             r2.cor_status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("CB_OFFLOAD4res", self) from None
     def unpack_CB_ILLEGAL4res(self) -> CB_ILLEGAL4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in nfsstat4_names: raise bad_enum("nfsstat4", v1)
             r2 = _new(CB_ILLEGAL4res)
             r2.status = v1
-            self._pos = p
+            self.position = p
             return r2
         except _struct_error:
             raise truncated("CB_ILLEGAL4res", self) from None
     def unpack_nfs_cb_argop4(self) -> nfs_cb_argop4:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_I(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(nfs_cb_argop4)
             r.argop = d1
             r.opcbgetattr = r.opcbrecall = r.opcblayoutrecall = r.opcbnotify = r.opcbpush_deleg = r.opcbrecall_any = r.opcbrecallable_obj_avail = r.opcbrecall_slot = r.opcbsequence = r.opcbwants_cancelled = r.opcbnotify_lock = r.opcbnotify_deviceid = r.opcboffload = None
@@ -17157,7 +17157,7 @@ class Nfs4Unpacker(Unpacker):
                 v3 = b[p:p + n2]
                 if v3.__class__ is not bytes: v3 = bytes(v3)
                 p = e
-                self._pos = p
+                self.position = p
                 v4 = self.unpack_bitmap(32)
                 r5 = _new(CB_GETATTR4args)
                 r5.fh = v3
@@ -17179,14 +17179,14 @@ class Nfs4Unpacker(Unpacker):
                 r12.stateid = r8
                 r12.truncate = v9 == 1
                 r12.fh = v11
-                self._pos = p
+                self.position = p
                 r.opcbrecall = r12
             elif d1 == 5:
                 v13, v14, v15 = _u_2iI(b, p)
                 p += 12
                 if v14 not in layoutiomode4_names: raise bad_enum("layoutiomode4", v14)
                 if v15 > 1: raise bad_bool(v15)
-                self._pos = p
+                self.position = p
                 v16 = self.unpack_layoutrecall4()
                 r17 = _new(CB_LAYOUTRECALL4args)
                 r17.clora_type = v13
@@ -17208,7 +17208,7 @@ class Nfs4Unpacker(Unpacker):
                 (n23,) = _u_I(b, p)
                 p += 4
                 if n23 * 8 > end - p: raise bad_length("nfs_cb_argop4.cna_changes", n23, end - p, None)
-                self._pos = p
+                self.position = p
                 f = self.unpack_notify4
                 v24 = [f() for _ in range(n23)]
                 r25 = _new(CB_NOTIFY4args)
@@ -17224,7 +17224,7 @@ class Nfs4Unpacker(Unpacker):
                 v27 = b[p:p + n26]
                 if v27.__class__ is not bytes: v27 = bytes(v27)
                 p = e
-                self._pos = p
+                self.position = p
                 v28 = self.unpack_open_delegation4()
                 r29 = _new(CB_PUSH_DELEG4args)
                 r29.cpda_fh = v27
@@ -17233,7 +17233,7 @@ class Nfs4Unpacker(Unpacker):
             elif d1 == 8:
                 (v30,) = _u_I(b, p)
                 p += 4
-                self._pos = p
+                self.position = p
                 v31 = self.unpack_bitmap(32)
                 r32 = _new(CB_RECALL_ANY4args)
                 r32.craa_objects_to_keep = v30
@@ -17242,7 +17242,7 @@ class Nfs4Unpacker(Unpacker):
             elif d1 == 9:
                 (v33,) = _u_I(b, p)
                 p += 4
-                self._pos = p
+                self.position = p
                 v34 = self.unpack_bitmap(32)
                 r35 = _new(CB_RECALL_ANY4args)
                 r35.craa_objects_to_keep = v33
@@ -17253,14 +17253,14 @@ class Nfs4Unpacker(Unpacker):
                 p += 4
                 r37 = _new(CB_RECALL_SLOT4args)
                 r37.rsa_target_highest_slotid = v36
-                self._pos = p
+                self.position = p
                 r.opcbrecall_slot = r37
             elif d1 == 11:
                 v38, v39, v40, v41, v42, n43 = _u_16s5I(b, p)
                 p += 36
                 if v42 > 1: raise bad_bool(v42)
                 if n43 * 20 > end - p: raise bad_length("nfs_cb_argop4.csa_referring_call_lists", n43, end - p, None)
-                self._pos = p
+                self.position = p
                 f = self.unpack_referring_call_list4
                 v44 = [f() for _ in range(n43)]
                 r45 = _new(CB_SEQUENCE4args)
@@ -17279,7 +17279,7 @@ class Nfs4Unpacker(Unpacker):
                 r48 = _new(CB_WANTS_CANCELLED4args)
                 r48.cwca_contended_wants_cancelled = v46 == 1
                 r48.cwca_resourced_wants_cancelled = v47 == 1
-                self._pos = p
+                self.position = p
                 r.opcbwants_cancelled = r48
             elif d1 == 13:
                 (n49,) = _u_I(b, p)
@@ -17302,13 +17302,13 @@ class Nfs4Unpacker(Unpacker):
                 r55 = _new(CB_NOTIFY_LOCK4args)
                 r55.cnla_fh = v50
                 r55.cnla_lock_owner = r54
-                self._pos = p
+                self.position = p
                 r.opcbnotify_lock = r55
             elif d1 == 14:
                 (n56,) = _u_I(b, p)
                 p += 4
                 if n56 * 8 > end - p: raise bad_length("nfs_cb_argop4.cnda_changes", n56, end - p, None)
-                self._pos = p
+                self.position = p
                 f = self.unpack_notify4
                 v57 = [f() for _ in range(n56)]
                 r58 = _new(CB_NOTIFY_DEVICEID4args)
@@ -17327,7 +17327,7 @@ class Nfs4Unpacker(Unpacker):
                 r63 = _new(stateid4)
                 r63.seqid = v61
                 r63.other = v62
-                self._pos = p
+                self.position = p
                 v64 = self.unpack_offload_info4()
                 r65 = _new(CB_OFFLOAD4args)
                 r65.coa_fh = v60
@@ -17343,11 +17343,11 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("nfs_cb_argop4", self) from None
     def unpack_nfs_cb_resop4(self) -> nfs_cb_resop4:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_I(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(nfs_cb_resop4)
             r.resop = d1
             r.opcbgetattr = r.opcbrecall = r.opcblayoutrecall = r.opcbnotify = r.opcbpush_deleg = r.opcbrecall_any = r.opcbrecallable_obj_avail = r.opcbrecall_slot = r.opcbsequence = r.opcbwants_cancelled = r.opcbnotify_lock = r.opcbnotify_deviceid = r.opcboffload = r.opcbillegal = None
@@ -17360,7 +17360,7 @@ class Nfs4Unpacker(Unpacker):
                 if v3 not in nfsstat4_names: raise bad_enum("nfsstat4", v3)
                 r4 = _new(CB_RECALL4res)
                 r4.status = v3
-                self._pos = p
+                self.position = p
                 r.opcbrecall = r4
             elif d1 == 5:
                 (v5,) = _u_i(b, p)
@@ -17368,7 +17368,7 @@ class Nfs4Unpacker(Unpacker):
                 if v5 not in nfsstat4_names: raise bad_enum("nfsstat4", v5)
                 r6 = _new(CB_LAYOUTRECALL4res)
                 r6.clorr_status = v5
-                self._pos = p
+                self.position = p
                 r.opcblayoutrecall = r6
             elif d1 == 6:
                 (v7,) = _u_i(b, p)
@@ -17376,7 +17376,7 @@ class Nfs4Unpacker(Unpacker):
                 if v7 not in nfsstat4_names: raise bad_enum("nfsstat4", v7)
                 r8 = _new(CB_NOTIFY4res)
                 r8.cnr_status = v7
-                self._pos = p
+                self.position = p
                 r.opcbnotify = r8
             elif d1 == 7:
                 (v9,) = _u_i(b, p)
@@ -17384,7 +17384,7 @@ class Nfs4Unpacker(Unpacker):
                 if v9 not in nfsstat4_names: raise bad_enum("nfsstat4", v9)
                 r10 = _new(CB_PUSH_DELEG4res)
                 r10.cpdr_status = v9
-                self._pos = p
+                self.position = p
                 r.opcbpush_deleg = r10
             elif d1 == 8:
                 (v11,) = _u_i(b, p)
@@ -17392,7 +17392,7 @@ class Nfs4Unpacker(Unpacker):
                 if v11 not in nfsstat4_names: raise bad_enum("nfsstat4", v11)
                 r12 = _new(CB_RECALL_ANY4res)
                 r12.crar_status = v11
-                self._pos = p
+                self.position = p
                 r.opcbrecall_any = r12
             elif d1 == 9:
                 (v13,) = _u_i(b, p)
@@ -17400,7 +17400,7 @@ class Nfs4Unpacker(Unpacker):
                 if v13 not in nfsstat4_names: raise bad_enum("nfsstat4", v13)
                 r14 = _new(CB_RECALLABLE_OBJ_AVAIL4res)
                 r14.croa_status = v13
-                self._pos = p
+                self.position = p
                 r.opcbrecallable_obj_avail = r14
             elif d1 == 10:
                 (v15,) = _u_i(b, p)
@@ -17408,7 +17408,7 @@ class Nfs4Unpacker(Unpacker):
                 if v15 not in nfsstat4_names: raise bad_enum("nfsstat4", v15)
                 r16 = _new(CB_RECALL_SLOT4res)
                 r16.rsr_status = v15
-                self._pos = p
+                self.position = p
                 r.opcbrecall_slot = r16
             elif d1 == 11:
                 v17 = self.unpack_CB_SEQUENCE4res()
@@ -17419,7 +17419,7 @@ class Nfs4Unpacker(Unpacker):
                 if v18 not in nfsstat4_names: raise bad_enum("nfsstat4", v18)
                 r19 = _new(CB_WANTS_CANCELLED4res)
                 r19.cwcr_status = v18
-                self._pos = p
+                self.position = p
                 r.opcbwants_cancelled = r19
             elif d1 == 13:
                 (v20,) = _u_i(b, p)
@@ -17427,7 +17427,7 @@ class Nfs4Unpacker(Unpacker):
                 if v20 not in nfsstat4_names: raise bad_enum("nfsstat4", v20)
                 r21 = _new(CB_NOTIFY_LOCK4res)
                 r21.cnlr_status = v20
-                self._pos = p
+                self.position = p
                 r.opcbnotify_lock = r21
             elif d1 == 14:
                 (v22,) = _u_i(b, p)
@@ -17435,7 +17435,7 @@ class Nfs4Unpacker(Unpacker):
                 if v22 not in nfsstat4_names: raise bad_enum("nfsstat4", v22)
                 r23 = _new(CB_NOTIFY_DEVICEID4res)
                 r23.cndr_status = v22
-                self._pos = p
+                self.position = p
                 r.opcbnotify_deviceid = r23
             elif d1 == 15:
                 (v24,) = _u_i(b, p)
@@ -17443,7 +17443,7 @@ class Nfs4Unpacker(Unpacker):
                 if v24 not in nfsstat4_names: raise bad_enum("nfsstat4", v24)
                 r25 = _new(CB_OFFLOAD4res)
                 r25.cor_status = v24
-                self._pos = p
+                self.position = p
                 r.opcboffload = r25
             elif d1 == 10044:
                 (v26,) = _u_i(b, p)
@@ -17451,7 +17451,7 @@ class Nfs4Unpacker(Unpacker):
                 if v26 not in nfsstat4_names: raise bad_enum("nfsstat4", v26)
                 r27 = _new(CB_ILLEGAL4res)
                 r27.status = v26
-                self._pos = p
+                self.position = p
                 r.opcbillegal = r27
             else:
                 raise bad_enum("nfs_cb_resop4", d1)
@@ -17460,7 +17460,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("nfs_cb_resop4", self) from None
     def unpack_CB_COMPOUND4args(self) -> CB_COMPOUND4args:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -17473,7 +17473,7 @@ class Nfs4Unpacker(Unpacker):
             v3, v4, n5 = _u_3I(b, p)
             p += 12
             if n5 * 4 > end - p: raise bad_length("CB_COMPOUND4args.argarray", n5, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_nfs_cb_argop4
             v6 = [f() for _ in range(n5)]
             r7 = _new(CB_COMPOUND4args)
@@ -17486,7 +17486,7 @@ class Nfs4Unpacker(Unpacker):
             raise truncated("CB_COMPOUND4args", self) from None
     def unpack_CB_COMPOUND4res(self) -> CB_COMPOUND4res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_iI(b, p)
@@ -17500,7 +17500,7 @@ class Nfs4Unpacker(Unpacker):
             (n4,) = _u_I(b, p)
             p += 4
             if n4 * 8 > end - p: raise bad_length("CB_COMPOUND4res.resarray", n4, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_nfs_cb_resop4
             v5 = [f() for _ in range(n4)]
             r6 = _new(CB_COMPOUND4res)

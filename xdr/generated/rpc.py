@@ -595,73 +595,73 @@ class RpcUnpacker(Unpacker):
     __slots__ = ()
     def unpack_auth_flavor(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in auth_flavor_names: raise bad_enum("auth_flavor", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("auth_flavor", self) from None
     def unpack_msg_type(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in msg_type_names: raise bad_enum("msg_type", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("msg_type", self) from None
     def unpack_reply_stat(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in reply_stat_names: raise bad_enum("reply_stat", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("reply_stat", self) from None
     def unpack_accept_stat(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in accept_stat_names: raise bad_enum("accept_stat", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("accept_stat", self) from None
     def unpack_reject_stat(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in reject_stat_names: raise bad_enum("reject_stat", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("reject_stat", self) from None
     def unpack_auth_stat(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in auth_stat_names: raise bad_enum("auth_stat", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("auth_stat", self) from None
     def unpack_opaque_auth(self) -> opaque_auth:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_iI(b, p)
@@ -674,13 +674,13 @@ class RpcUnpacker(Unpacker):
             r4 = _new(opaque_auth)
             r4.flavor = v1
             r4.body = v3
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("opaque_auth", self) from None
     def unpack_authsys_parms(self) -> authsys_parms:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_2I(b, p)
@@ -701,13 +701,13 @@ class RpcUnpacker(Unpacker):
             r8.uid = v4
             r8.gid = v5
             r8.gids = v7
-            self._pos = p
+            self.position = p
             return r8
         except _struct_error:
             raise truncated("authsys_parms", self) from None
     def unpack_call_body(self) -> call_body:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, v4, v5, n6 = _u_4IiI(b, p)
@@ -737,30 +737,30 @@ class RpcUnpacker(Unpacker):
             r13.proc = v4
             r13.cred = r8
             r13.verf = r12
-            self._pos = p
+            self.position = p
             return r13
         except _struct_error:
             raise truncated("call_body", self) from None
     def unpack_mismatch_versions(self) -> mismatch_versions:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2 = _u_2I(b, p)
             p += 8
             r3 = _new(mismatch_versions)
             r3.low = v1
             r3.high = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("mismatch_versions", self) from None
     def unpack_accepted_data(self) -> accepted_data:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(accepted_data)
             r.stat = d1
             r.mismatch_info = None
@@ -770,7 +770,7 @@ class RpcUnpacker(Unpacker):
                 r4 = _new(mismatch_versions)
                 r4.low = v2
                 r4.high = v3
-                self._pos = p
+                self.position = p
                 r.mismatch_info = r4
             elif d1 not in accept_stat_names:
                 raise bad_enum("accepted_data", d1)
@@ -779,7 +779,7 @@ class RpcUnpacker(Unpacker):
             raise truncated("accepted_data", self) from None
     def unpack_accepted_reply(self) -> accepted_reply:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, n2 = _u_iI(b, p)
@@ -792,7 +792,7 @@ class RpcUnpacker(Unpacker):
             r4 = _new(opaque_auth)
             r4.flavor = v1
             r4.body = v3
-            self._pos = p
+            self.position = p
             v5 = self.unpack_accepted_data()
             r6 = _new(accepted_reply)
             r6.verf = r4
@@ -802,11 +802,11 @@ class RpcUnpacker(Unpacker):
             raise truncated("accepted_reply", self) from None
     def unpack_rejected_reply(self) -> rejected_reply:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(rejected_reply)
             r.stat = d1
             r.mismatch_info = r.astat = None
@@ -816,13 +816,13 @@ class RpcUnpacker(Unpacker):
                 r4 = _new(mismatch_versions)
                 r4.low = v2
                 r4.high = v3
-                self._pos = p
+                self.position = p
                 r.mismatch_info = r4
             elif d1 == 1:
                 (v5,) = _u_i(b, p)
                 p += 4
                 if v5 not in auth_stat_names: raise bad_enum("auth_stat", v5)
-                self._pos = p
+                self.position = p
                 r.astat = v5
             else:
                 raise bad_enum("rejected_reply", d1)
@@ -831,12 +831,12 @@ class RpcUnpacker(Unpacker):
             raise truncated("rejected_reply", self) from None
     def unpack_reply_body(self) -> reply_body:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(reply_body)
             r.stat = d1
             r.areply = r.rreply = None
@@ -851,7 +851,7 @@ class RpcUnpacker(Unpacker):
                 r5 = _new(opaque_auth)
                 r5.flavor = v2
                 r5.body = v4
-                self._pos = p
+                self.position = p
                 v6 = self.unpack_accepted_data()
                 r7 = _new(accepted_reply)
                 r7.verf = r5
@@ -867,12 +867,12 @@ class RpcUnpacker(Unpacker):
             raise truncated("reply_body", self) from None
     def unpack_rpc_msg_body(self) -> rpc_msg_body:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_i(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(rpc_msg_body)
             r.mtype = d1
             r.cbody = r.rbody = None
@@ -904,7 +904,7 @@ class RpcUnpacker(Unpacker):
                 r14.proc = v5
                 r14.cred = r9
                 r14.verf = r13
-                self._pos = p
+                self.position = p
                 r.cbody = r14
             elif d1 == 1:
                 v15 = self.unpack_reply_body()
@@ -916,11 +916,11 @@ class RpcUnpacker(Unpacker):
             raise truncated("rpc_msg_body", self) from None
     def unpack_rpc_msg(self) -> rpc_msg:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_I(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             v2 = self.unpack_rpc_msg_body()
             r3 = _new(rpc_msg)
             r3.xid = v1
@@ -930,29 +930,29 @@ class RpcUnpacker(Unpacker):
             raise truncated("rpc_msg", self) from None
     def unpack_rpc_gss_proc_t(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in rpc_gss_proc_t_names: raise bad_enum("rpc_gss_proc_t", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("rpc_gss_proc_t", self) from None
     def unpack_rpc_gss_service_t(self) -> int:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             (v1,) = _u_i(b, p)
             p += 4
             if v1 not in rpc_gss_service_t_names: raise bad_enum("rpc_gss_service_t", v1)
-            self._pos = p
+            self.position = p
             return v1
         except _struct_error:
             raise truncated("rpc_gss_service_t", self) from None
     def unpack_rpc_gss_cred_vers_1_t(self) -> rpc_gss_cred_vers_1_t:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, n4 = _u_iIiI(b, p)
@@ -969,18 +969,18 @@ class RpcUnpacker(Unpacker):
             r6.seq_num = v2
             r6.service = v3
             r6.handle = v5
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("rpc_gss_cred_vers_1_t", self) from None
     def unpack_rpc_gss_cred_t(self) -> rpc_gss_cred_t:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (d1,) = _u_I(b, p)
             p += 4
-            self._pos = p
+            self.position = p
             r = _new(rpc_gss_cred_t)
             r.vers = d1
             r.cred = None
@@ -999,7 +999,7 @@ class RpcUnpacker(Unpacker):
                 r7.seq_num = v3
                 r7.service = v4
                 r7.handle = v6
-                self._pos = p
+                self.position = p
                 r.cred = r7
             else:
                 raise bad_enum("rpc_gss_cred_t", d1)
@@ -1008,7 +1008,7 @@ class RpcUnpacker(Unpacker):
             raise truncated("rpc_gss_cred_t", self) from None
     def unpack_rpc_gss_init_arg(self) -> rpc_gss_init_arg:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -1020,13 +1020,13 @@ class RpcUnpacker(Unpacker):
             p = e
             r3 = _new(rpc_gss_init_arg)
             r3.gss_token = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("rpc_gss_init_arg", self) from None
     def unpack_rpc_gss_init_res(self) -> rpc_gss_init_res:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -1049,13 +1049,13 @@ class RpcUnpacker(Unpacker):
             r8.gss_minor = v4
             r8.seq_window = v5
             r8.gss_token = v7
-            self._pos = p
+            self.position = p
             return r8
         except _struct_error:
             raise truncated("rpc_gss_init_res", self) from None
     def unpack_rpc_gss_integ_data(self) -> rpc_gss_integ_data:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -1075,13 +1075,13 @@ class RpcUnpacker(Unpacker):
             r5 = _new(rpc_gss_integ_data)
             r5.databody_integ = v2
             r5.checksum = v4
-            self._pos = p
+            self.position = p
             return r5
         except _struct_error:
             raise truncated("rpc_gss_integ_data", self) from None
     def unpack_rpc_gss_priv_data(self) -> rpc_gss_priv_data:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             (n1,) = _u_I(b, p)
@@ -1093,7 +1093,7 @@ class RpcUnpacker(Unpacker):
             p = e
             r3 = _new(rpc_gss_priv_data)
             r3.databody_priv = v2
-            self._pos = p
+            self.position = p
             return r3
         except _struct_error:
             raise truncated("rpc_gss_priv_data", self) from None

@@ -288,7 +288,7 @@ class StoredUnpacker(Unpacker):
     __slots__ = ()
     def unpack_stored_client(self) -> stored_client:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, n3 = _u_Q2I(b, p)
@@ -343,13 +343,13 @@ class StoredUnpacker(Unpacker):
             r19.callback_netid = v15
             r19.callback_address = v17
             r19.callback_ident = v18
-            self._pos = p
+            self.position = p
             return r19
         except _struct_error:
             raise truncated("stored_client", self) from None
     def unpack_stored_channel(self) -> stored_channel:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3, v4, v5 = _u_5I(b, p)
             p += 20
@@ -359,13 +359,13 @@ class StoredUnpacker(Unpacker):
             r6.reply_cached_max = v3
             r6.operations_max = v4
             r6.slots = v5
-            self._pos = p
+            self.position = p
             return r6
         except _struct_error:
             raise truncated("stored_channel", self) from None
     def unpack_stored_session(self) -> stored_session:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3, v4, v5, v6, v7, v8, v10, v11, v12, v13, v14 = _u_Q12I(b, p)
             p += 56
@@ -387,13 +387,13 @@ class StoredUnpacker(Unpacker):
             r16.callback_program = v3
             r16.fore = r9
             r16.back = r15
-            self._pos = p
+            self.position = p
             return r16
         except _struct_error:
             raise truncated("stored_session", self) from None
     def unpack_stored_open(self) -> stored_open:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, v4, v5, v6, v7, n8 = _u_Q5IQI(b, p)
@@ -420,13 +420,13 @@ class StoredUnpacker(Unpacker):
             r12.instance = v7
             r12.owner = v9
             r12.object = v11
-            self._pos = p
+            self.position = p
             return r12
         except _struct_error:
             raise truncated("stored_open", self) from None
     def unpack_stored_range(self) -> stored_range:
         b = self._buf
-        p = self._pos
+        p = self.position
         try:
             v1, v2, v3 = _u_2QI(b, p)
             p += 20
@@ -435,13 +435,13 @@ class StoredUnpacker(Unpacker):
             r4.start = v1
             r4.last = v2
             r4.exclusive = v3 == 1
-            self._pos = p
+            self.position = p
             return r4
         except _struct_error:
             raise truncated("stored_range", self) from None
     def unpack_stored_lock(self) -> stored_lock:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, n3 = _u_IQI(b, p)
@@ -454,7 +454,7 @@ class StoredUnpacker(Unpacker):
             (n5,) = _u_I(b, p)
             p += 4
             if n5 * 20 > end - p: raise bad_length("stored_lock.ranges", n5, end - p, None)
-            self._pos = p
+            self.position = p
             f = self.unpack_stored_range
             v6 = [f() for _ in range(n5)]
             r7 = _new(stored_lock)
@@ -467,7 +467,7 @@ class StoredUnpacker(Unpacker):
             raise truncated("stored_lock", self) from None
     def unpack_stored_owner(self) -> stored_owner:
         b = self._buf
-        p = self._pos
+        p = self.position
         end = self._end
         try:
             v1, v2, v3, v4, v5, n6 = _u_6I(b, p)
@@ -502,7 +502,7 @@ class StoredUnpacker(Unpacker):
             r12.result = v7
             r12.owner = v9
             r12.object = v11
-            self._pos = p
+            self.position = p
             return r12
         except _struct_error:
             raise truncated("stored_owner", self) from None
