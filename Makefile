@@ -1,7 +1,8 @@
 # Two commands matter: `make serve` and `make test`. Both set up what they need first.
 # Set PYTHON, LISTEN, ROOM (what to test) on the command line to change them.
 
-PYTHON ?= python3
+# Debian builds its own interpreter with optimisations that a locally built one often lacks.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 LISTEN ?= 127.0.0.1:2049
 ROOM ?= tests
 VENV := .venv

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 log = get_logger()
 
+# Without RFC 7862's SUPP_FENCE_OPS: like the Linux server, this one does not know what it would fence.
 _KNOWN_FLAGS = (
     nfs4.EXCHGID4_FLAG_SUPP_MOVED_REFER
     | nfs4.EXCHGID4_FLAG_SUPP_MOVED_MIGR
@@ -30,8 +31,7 @@ def op_exchange_id(c: Compound, args: nfs4.EXCHANGE_ID4args) -> nfs4.EXCHANGE_ID
 
     Raises INVAL, NOENT, NOT_SAME, PERM, CLID_INUSE, ENCR_ALG_UNSUPP.
     """
-    known = _KNOWN_FLAGS | (nfs4.EXCHGID4_FLAG_SUPP_FENCE_OPS if c.minor >= 2 else 0)
-    if args.eia_flags & ~known or len(args.eia_client_impl_id) > 1:
+    if args.eia_flags & ~_KNOWN_FLAGS or len(args.eia_client_impl_id) > 1:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, f"flags {args.eia_flags:#x}")
     how = args.eia_state_protect.spa_how
     if how == nfs4.SP4_SSV:
