@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nfsd import table
 from nfsd.duplicates import Key, key_of
 from nfsd.errors import REPLY_HEAD_SIZE, Held, Nfs4Error, Replay, ReplayedResult, status_name, status_of
-from nfsd.log import flags, get_logger
+from nfsd.log import flags, get_logger, limiter
 from nfsd.vfs.interface import Credentials, FileSystem, Node
 from statestore import ChangeSet
 from xdr.codec import Buffer, XdrError
@@ -291,7 +291,7 @@ class Compound:
         if self.session is None:
             if self.index or not operation.sessionless:
                 raise Nfs4Error(nfs4.NFS4ERR_OP_NOT_IN_SESSION, "no SEQUENCE")
-            if self.count > 1 and operation.number != nfs4.OP_SEQUENCE:
+            if self.count > 1 and operation.number != nfs4.OP_SEQUENCE and not operation.last:
                 raise Nfs4Error(nfs4.NFS4ERR_NOT_ONLY_OP, "must be the only operation")
         elif operation.number == nfs4.OP_SEQUENCE:
             raise Nfs4Error(nfs4.NFS4ERR_SEQUENCE_POS, "SEQUENCE is not the first operation")
@@ -331,7 +331,13 @@ class Compound:
         elif isinstance(error, OSError):
             self.status = status_of(error)
             if self.status == nfs4.NFS4ERR_IO:
-                log.warning("operation.io_error", operation=operation.name, reason=str(error))
+                limiter.write(
+                    "warning",
+                    "operation.io_error",
+                    about=self.connection.address,
+                    operation=operation.name,
+                    reason=str(error),
+                )
         else:
             self.server.fault(self, operation, error)
             self.status = nfs4.NFS4ERR_SERVERFAULT

@@ -190,6 +190,63 @@ def get_logger(**values: Any) -> FilteringBoundLogger:
     return cast(FilteringBoundLogger, structlog.get_logger(**values))
 
 
+LIMITED_LINES_MAX = 20
+"""Lines of one event about one peer in each window; the rest are counted, and the count is logged."""
+LIMITED_WINDOW_NS = 10_000_000_000
+LIMITED_KEYS_MAX = 1024
+"""Pairs of event and peer that are told apart at a time."""
+
+
+class _Window:
+    """What one peer has brought about of one event since the window began."""
+
+    __slots__ = ("began_ns", "count")
+
+    def __init__(self, began_ns: int) -> None:
+        self.began_ns = began_ns
+        self.count = 0
+
+
+class Limiter:
+    """Writes lines that a peer can bring about, so that none of them can fill the disk with them."""
+
+    def __init__(self) -> None:
+        self._windows: dict[tuple[str, str], _Window] = {}
+        self._log = get_logger()
+
+    def write(self, level: str, event: str, *, about: str, **values: Any) -> None:
+        """Write the line, or count it. `about` is the peer's address without its port."""
+        now_ns = _context.clock_ns()
+        key = (event, about)
+        window = self._windows.get(key)
+        if window is None or now_ns - window.began_ns > LIMITED_WINDOW_NS:
+            if window is None and len(self._windows) >= LIMITED_KEYS_MAX:
+                self.flush()
+            self._close(key)
+            window = self._windows[key] = _Window(now_ns)
+        window.count += 1
+        if window.count <= LIMITED_LINES_MAX:
+            getattr(self._log, level)(event, **values)
+
+    def flush(self) -> None:
+        """Log what was suppressed in every window, and forget them all."""
+        for key in list(self._windows):
+            self._close(key)
+
+    def expire(self) -> None:
+        """Close the windows that are over; to be called every second or so."""
+        now_ns = _context.clock_ns()
+        for key, window in list(self._windows.items()):
+            if now_ns - window.began_ns > LIMITED_WINDOW_NS:
+                self._close(key)
+
+    def _close(self, key: tuple[str, str]) -> None:
+        window = self._windows.pop(key, None)
+        if window is not None and window.count > LIMITED_LINES_MAX:
+            event, about = key
+            self._log.warning("log.suppressed", suppressed=event, about=about, count=window.count - LIMITED_LINES_MAX)
+
+
 def _render(_logger: WrappedLogger, method: str, event: EventDict) -> str:
     """The line: the fixed keys first, in a fixed order, then the event's own."""
     now_ns = _context.clock_ns()
@@ -223,3 +280,6 @@ def _configure_structlog(rank: int) -> None:
 
 
 _configure_structlog(logging.INFO)
+
+limiter = Limiter()
+"""The process's one limiter."""

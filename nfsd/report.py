@@ -82,7 +82,7 @@ def _open_row(held: OpenState) -> dict[str, Any]:
 
 def locks(state: State) -> list[dict[str, Any]]:
     """One row a byte range; `length` is None where it goes to the end of the file."""
-    return [row for lock in state.locks.values() for row in _lock_rows(lock)]
+    return [row for locks in state.locks.values() for lock in locks for row in _lock_rows(lock)]
 
 
 def _lock_rows(lock: LockState) -> list[dict[str, Any]]:

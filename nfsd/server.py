@@ -24,7 +24,7 @@ from nfsd.config import Config
 from nfsd.duplicates import DuplicateCache
 from nfsd.errors import Nfs4Error
 from nfsd.exports import AUTH_NONE, Namespace, parse_exports
-from nfsd.log import get_logger
+from nfsd.log import get_logger, limiter
 from nfsd.state.sessions import Session
 from nfsd.state.state import State
 from nfsd.transport import SCRATCH_SIZE, Connection
@@ -90,6 +90,7 @@ class Server:
     async def start(self) -> None:
         """Open the store, load the state, listen.  Raises StoreError, ExportError, OSError."""
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._loop_fault)
         began = time.monotonic()
         prepare_process()
         config = self.config
@@ -184,6 +185,7 @@ class Server:
             self.namespace.close()
         if self._opened:
             self.store.close()
+        limiter.flush()
 
     def now(self) -> float:
         """Seconds of a clock that never jumps and goes on while the machine sleeps."""
@@ -198,6 +200,7 @@ class Server:
         if changes:
             self.commit(changes)
         self.namespace.reap()
+        limiter.expire()
         self._reaper = self._loop.call_later(REAP_INTERVAL_S, self._reap)
 
     # -- connections --------------------------------------------------------------------------------------
@@ -238,7 +241,8 @@ class Server:
     def refuse_garbage(self, compound: Compound, why: str) -> None:
         """Answer a COMPOUND that does not decode."""
         self.bad_requests["xdr"] += 1
-        log.warning("rpc.garbage", peer=compound.connection.peer, reason=why)
+        connection = compound.connection
+        limiter.write("warning", "rpc.garbage", about=connection.address, peer=connection.peer, reason=why)
         compound.connection.reply_whole(rpc.accepted(compound.call.xid, rpc.GARBAGE_ARGS))
 
     # -- durability ---------------------------------------------------------------------------------------
@@ -309,6 +313,15 @@ class Server:
         )
         if operation.modifies or compound.changes:
             os._exit(_EXIT_FAULT)
+
+    def _loop_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception that nobody caught: of a connection's peer, or a fault of ours, which stops the process."""
+        error = context.get("exception")
+        if isinstance(error, OSError):
+            limiter.write("warning", "connection.error", about="", reason=str(error))
+            return
+        log.critical("server.fault", operation="loop", reason=context.get("message", ""), exc_info=error)
+        os._exit(_EXIT_FAULT)
 
     # -- what operations ask ------------------------------------------------------------------------------
 

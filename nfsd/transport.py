@@ -11,7 +11,7 @@ import socket
 from typing import TYPE_CHECKING, Any, cast
 
 from nfsd import rpc
-from nfsd.log import get_logger
+from nfsd.log import get_logger, limiter
 from nfsd.record import RecordError, RecordReader
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Connection(asyncio.BufferedProtocol):
         self.peer = f"{self.address}:{self.port}"
         refusal = self.server.connection_opened(self)
         if refusal:
-            log.warning("connection.refused", peer=self.peer, reason=refusal)
+            limiter.write("warning", "connection.refused", about=self.address, peer=self.peer, reason=refusal)
             self._transport.abort()
             return
         sock = self._socket = transport.get_extra_info("socket")
@@ -126,7 +126,7 @@ class Connection(asyncio.BufferedProtocol):
             call = rpc.decode_call(record)
         except rpc.Refused as refused:
             server.bad_requests["rpc"] += 1
-            log.info("rpc.refused", peer=self.peer, reason=str(refused))
+            limiter.write("info", "rpc.refused", about=self.address, peer=self.peer, reason=str(refused))
             self._out.append(refused.reply)
             return
         except rpc.CallError as error:
@@ -201,7 +201,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def close(self, why: str) -> None:
         """Close because of something that the peer did."""
-        log.warning("connection.dropped", peer=self.peer, reason=why)
+        limiter.write("warning", "connection.dropped", about=self.address, peer=self.peer, reason=why)
         if self._transport is not None:
             if self._out:
                 self._write()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
-from nfsd.log import get_logger
+from nfsd.log import get_logger, limiter
 from nfsd.state.clients import Callback, Client
 from xdr.generated import nfs4
 
@@ -72,11 +72,19 @@ def op_setclientid_confirm(c: Compound, args: nfs4.SETCLIENTID_CONFIRM4args) -> 
         return  # a retry
     old = clients.confirmed(0, client.owner)
     if old is not None:
-        log.info("client.restarted", client=client.label, before=old.label)
+        limiter.write(
+            "info", "client.restarted", about=c.connection.address, client=client.label, before=old.label
+        )
         state.remove_client(c.changes, old)
     clients.confirm(client)
     client.save(c.changes)
-    log.info("client.confirmed", client=client.label, owner=client.owner.decode("utf-8", "replace"))
+    limiter.write(
+        "info",
+        "client.confirmed",
+        about=c.connection.address,
+        client=client.label,
+        owner=client.owner.decode("utf-8", "replace"),
+    )
 
 
 def _same_principal(client: Client, principal: bytes) -> None:

@@ -88,14 +88,20 @@ def op_lookup(c: Compound, args: nfs4.LOOKUP4args) -> None:
     if node.kind != stat.S_IFDIR:
         require_passable(node)
     name = check_name(node, args.objname)
-    c.set_node(node.fs.lookup(node, name, c.as_caller(node)))
+    child = node.fs.lookup(node, name, c.as_caller(node))
+    if child.fs is not node.fs:
+        c.as_caller(child)
+    c.set_node(child)
 
 
 def op_lookupp(c: Compound, _args: None) -> None:
     """LOOKUPP (RFC 8881 18.14): the current file handle becomes the parent directory's."""
     node = c.node()
     require_passable(node)
-    c.set_node(node.fs.parent(node, c.as_caller(node)))
+    parent = node.fs.parent(node, c.as_caller(node))
+    if parent.fs is not node.fs:
+        c.as_caller(parent)
+    c.set_node(parent)
 
 
 # -- READDIR -------------------------------------------------------------------------------------------

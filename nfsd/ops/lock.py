@@ -116,7 +116,7 @@ def op_locku(c: Compound, args: nfs4.LOCKU4args) -> nfs4.stateid4:
         begin_by_stateid(c, args.lock_stateid, args.seqid)
     lock = _find_lock(c, args.lock_stateid, node)
     start, end = locks.range_of(args.offset, args.length)
-    locks.give_back(c, lock, start, end)
+    locks.give_back(c.server.state, c, lock, start, end)
     c.stateid = (lock.seqid, lock.other)
     return lock.stateid()
 

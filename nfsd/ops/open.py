@@ -84,8 +84,7 @@ def op_open(c: Compound, args: nfs4.OPEN4args) -> nfs4.OPEN4resok:
         wanted = SetAttrs(_SIZE_BIT)
         wanted.size = found.size
         found.attrset = apply_attributes(node, cred, wanted, by_open=bool(access & _WRITE))
-    held = opens.grant(state, c, client, args.owner.owner, node, access, deny, seqid_owner)
-    held.caller = cred
+    held = opens.grant(state, c, client, args.owner.owner, node, access, deny, cred, seqid_owner)
     c.current = node
     c.stateid = (held.seqid, held.other)
     rflags = nfs4.OPEN4_RESULT_LOCKTYPE_POSIX

@@ -64,12 +64,14 @@ def _new(c: Compound, client: Client, name: bytes, is_lock_owner: bool) -> Seqid
 def begin_by_stateid(c: Compound, stateid: nfs4.stateid4, seqid: int) -> None:
     """Admit the sequence id of the owner that a stateid belongs to; a closed one still finds its owner.
 
-    Raises as SeqidOwner.begin does.  An unknown stateid is left to the operation to refuse.
+    Raises as SeqidOwner.begin does, and BAD_STATEID.  An unknown stateid is left to the operation to refuse.
     """
     state = c.server.state
     found = state.stateids.get(stateid.other)
     owner = state.closed.get(stateid.other) if found is None else found.seqid_owner
     if owner is None:
+        if found is not None:
+            raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "a stateid of another minor version")
         return
     if isinstance(found, LockState) and not owner.is_lock_owner:
         raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "a lock stateid without a lock owner")

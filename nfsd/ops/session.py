@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nfsd.errors import REPLY_HEAD_SIZE, Held, Nfs4Error, Replay, ReplayedResult
-from nfsd.log import get_logger
+from nfsd.log import get_logger, limiter
 from nfsd.state.sessions import Channel, Session, Slot
 from xdr.generated import nfs4
 
@@ -170,10 +170,18 @@ def _confirm(c: Compound, client: Client) -> None:
         return
     old = state.clients.confirmed(client.family, client.owner)
     if old is not None:
-        log.info("client.restarted", client=client.label, before=old.label)
+        limiter.write(
+            "info", "client.restarted", about=c.connection.address, client=client.label, before=old.label
+        )
         state.remove_client(c.changes, old)
     state.clients.confirm(client)
-    log.info("client.confirmed", client=client.label, owner=client.owner.decode("utf-8", "replace"))
+    limiter.write(
+        "info",
+        "client.confirmed",
+        about=c.connection.address,
+        client=client.label,
+        owner=client.owner.decode("utf-8", "replace"),
+    )
 
 
 def _fore_channel(c: Compound, asked: nfs4.channel_attrs4) -> Channel:
@@ -249,7 +257,9 @@ def op_destroy_session(c: Compound, args: nfs4.DESTROY_SESSION4args) -> None:
 def op_bind_conn_to_session(
     c: Compound, args: nfs4.BIND_CONN_TO_SESSION4args
 ) -> nfs4.BIND_CONN_TO_SESSION4resok:
-    """Bind this connection to a session's channels.  Raises BADSESSION, INVAL."""
+    """Bind this connection to a session's channels.  Raises BADSESSION, INVAL, NOT_ONLY_OP."""
+    if c.count > 1:
+        raise Nfs4Error(nfs4.NFS4ERR_NOT_ONLY_OP, "must be the only operation")
     session = c.server.state.sessions.get(args.bctsa_sessid)
     if session is None:
         raise Nfs4Error(nfs4.NFS4ERR_BADSESSION, "unknown session")

@@ -100,16 +100,19 @@ _WHENCE = {nfs4.NFS4_CONTENT_DATA: os.SEEK_DATA, nfs4.NFS4_CONTENT_HOLE: os.SEEK
 def op_seek(c: Compound, args: nfs4.SEEK4args) -> nfs4.seek_res4:
     """SEEK (RFC 7862 15.11): the next data or hole from an offset on.
 
-    Raises Nfs4Error NXIO where the offset is not inside the file.
+    Raises Nfs4Error NXIO where the offset is not inside the file, UNION_NOTSUPP for another kind of content.
     """
     node = c.node()
     require_regular(node)
     fd = file_for(c, args.sa_stateid, node, False)
+    whence = _WHENCE.get(args.sa_what)
+    if whence is None:
+        raise Nfs4Error(nfs4.NFS4ERR_UNION_NOTSUPP, f"content {args.sa_what}")
     size = os.fstat(fd).st_size
     if args.sa_offset >= size:
         raise Nfs4Error(nfs4.NFS4ERR_NXIO, "offset beyond the end of the file")
     try:
-        offset = os.lseek(fd, args.sa_offset, _WHENCE[args.sa_what])
+        offset = os.lseek(fd, args.sa_offset, whence)
     except OSError as error:
         if error.errno != errno.ENXIO:
             raise

@@ -27,9 +27,12 @@ RANGES_PER_OWNER_MAX = 2048
 
 
 class LockState:
-    """What one lock owner holds on one file; it lives under the open that it was made with."""
+    """What one lock owner holds on one file by way of one open.
 
-    __slots__ = ("open", "owner", "owner_key", "seqid", "instance", "other", "key", "ranges", "seqid_owner")
+    `ranges` are everybody's on the file; `own` are those of them that this stateid took last.
+    """
+
+    __slots__ = ("open", "owner", "owner_key", "seqid", "instance", "other", "key", "ranges", "own", "seqid_owner")
 
     def __init__(self, held: OpenState, owner: bytes, instance: int, ranges: RangeSet) -> None:
         self.open = held
@@ -40,6 +43,7 @@ class LockState:
         self.key = held.key + hashlib.blake2b(owner, digest_size=16).digest()
         self.other = stateid_other(held.key, instance)
         self.ranges = ranges
+        self.own = RangeSet()
         self.seqid_owner: SeqidOwner | None = None
 
     @property
@@ -58,7 +62,12 @@ class LockState:
 
     def held(self) -> list[Range]:
         """Its ranges, in ascending order."""
-        return self.ranges.owned(self.owner_key)
+        return self.own.owned(self.owner_key)
+
+    def set(self, start: int, end: int, exclusive: bool) -> None:
+        """Take a range."""
+        self.ranges.set(self.owner_key, start, end, exclusive)
+        self.own.set(self.owner_key, start, end, exclusive)
 
     def save(self, changes: ChangeSet) -> None:
         """Put its record."""
@@ -69,7 +78,7 @@ def range_of(offset: int, length: int) -> tuple[int, int]:
     """The bytes [start, end) that a lock's offset and length mean.  Raises Nfs4Error(INVAL) (RFC 8881 18.10.3)."""
     if length == nfs4.NFS4_UINT64_MAX:
         return offset, TO_END
-    if length == 0 or offset + length > TO_END:
+    if length == 0 or offset + length >= TO_END:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "an empty range, or one beyond 2^64")
     return offset, offset + length
 
@@ -104,16 +113,19 @@ def check_range(
 
 
 def lock_state(state: State, compound: Compound, held: OpenState, owner: bytes) -> LockState:
-    """The lock owner's state on the open's file: the one it has, or a new one."""
+    """The lock owner's state under an open: the one it has, or a new one."""
     owner_key = held.client.key + owner
-    found = state.locks.get((owner_key, held.handle))
-    if found is not None:
-        return found
+    siblings = state.locks.get((owner_key, held.handle))
+    if siblings is None:
+        siblings = state.locks[owner_key, held.handle] = []
+    for lock in siblings:
+        if lock.open is held:
+            return lock
     ranges = state.ranges.get(held.handle)
     if ranges is None:
         ranges = state.ranges[held.handle] = RangeSet()
     lock = LockState(held, owner, state.instances.next(compound.changes), ranges)
-    state.locks[owner_key, held.handle] = lock
+    siblings.append(lock)
     state.stateids[lock.other] = lock
     if held.locks is None:
         held.locks = {}
@@ -129,22 +141,37 @@ def take(state: State, compound: Compound, lock: LockState, start: int, end: int
     if len(lock.held()) >= RANGES_PER_OWNER_MAX:
         status = nfs4.NFS4ERR_DELAY if compound.minor else nfs4.NFS4ERR_RESOURCE
         raise Nfs4Error(status, f"{RANGES_PER_OWNER_MAX} ranges of one owner on one file")
-    lock.ranges.set(lock.owner_key, start, end, exclusive)
+    _clear_siblings(state, compound, lock, start, end)
+    lock.set(start, end, exclusive)
     lock.seqid = next_seqid(lock.seqid)
     lock.save(compound.changes)
 
 
-def give_back(compound: Compound, lock: LockState, start: int, end: int) -> None:
-    """Take the range from the lock's owner."""
+def _clear_siblings(state: State, compound: Compound, lock: LockState, start: int, end: int) -> None:
+    """The same owner's range may have been taken by way of another open: it is this one's from now on."""
+    for other in state.locks[lock.owner_key, lock.handle]:
+        if other is not lock and other.own.conflict(b"", start, end, True):
+            other.own.clear(lock.owner_key, start, end)
+            other.save(compound.changes)
+
+
+def give_back(state: State, compound: Compound, lock: LockState, start: int, end: int) -> None:
+    """Take the range from the lock's owner, by way of whatever open it was taken."""
+    _clear_siblings(state, compound, lock, start, end)
     lock.ranges.clear(lock.owner_key, start, end)
+    lock.own.clear(lock.owner_key, start, end)
     lock.seqid = next_seqid(lock.seqid)
     lock.save(compound.changes)
 
 
 def release(state: State, changes: ChangeSet, lock: LockState) -> None:
     """End a lock stateid with everything that it holds."""
-    lock.ranges.clear_owner(lock.owner_key)
-    del state.locks[lock.owner_key, lock.handle]
+    for held in lock.held():
+        lock.ranges.clear(lock.owner_key, held.start, held.end)
+    siblings = state.locks[lock.owner_key, lock.handle]
+    siblings.remove(lock)
+    if not siblings:
+        del state.locks[lock.owner_key, lock.handle]
     del state.stateids[lock.other]
     if lock.open.locks is not None:
         lock.open.locks.pop(lock.other, None)

@@ -42,7 +42,9 @@ class OpenState:
         "seqid", "instance", "other", "locks", "caller",
     )  # fmt: skip
 
-    def __init__(self, client: Client, key: bytes, handle: bytes, owner: bytes, instance: int) -> None:
+    def __init__(
+        self, client: Client, key: bytes, handle: bytes, owner: bytes, instance: int, caller: Credentials
+    ) -> None:
         self.client = client
         self.key = key
         self.handle = handle
@@ -57,7 +59,7 @@ class OpenState:
         self.instance = instance
         self.other = stateid_other(key, instance)
         self.locks: dict[bytes, LockState] | None = None
-        self.caller: Credentials | None = None
+        self.caller = caller
 
     @property
     def open(self) -> OpenState:
@@ -81,6 +83,7 @@ def grant(
     node: Node,
     access: int,
     deny: int,
+    caller: Credentials,
     seqid_owner: SeqidOwner | None = None,
 ) -> OpenState:
     """Open `node` for an open owner, or widen the open that it has.  `check_shares` MUST have passed.
@@ -94,7 +97,7 @@ def grant(
         if len(state.opens) >= state.opens_max:
             status = nfs4.NFS4ERR_DELAY if client.family else nfs4.NFS4ERR_RESOURCE
             raise Nfs4Error(status, f"{state.opens_max} opens (limits.opens_max)")
-        held = OpenState(client, key, handle, owner, state.instances.next(compound.changes))
+        held = OpenState(client, key, handle, owner, state.instances.next(compound.changes), caller)
         held.node = node
         held.access, held.deny = access, deny
         held.seqid_owner = seqid_owner
@@ -106,6 +109,7 @@ def grant(
         state.stateids[held.other] = held
         node.opens += 1
     else:
+        held.caller = caller
         held.access |= access
         held.deny |= deny
         state.shares.replace(handle, key, held.access, held.deny)

@@ -63,7 +63,8 @@ class SeqidOwner:
         Raises ReplayedResult for a retry of the last request, Nfs4Error(BAD_SEQID) for anything else but the next.
         """
         if self.seqid is not None:
-            if seqid == self.seqid and self.result is not None:
+            asked = compound.operations[compound.index][0].number
+            if seqid == self.seqid and asked == self.operation and self.result is not None:
                 if self.handle and self.status == nfs4.NFS4_OK and self.operation == nfs4.OP_OPEN:
                     compound.set_node(compound.server.namespace.resolve(self.handle))
                 raise ReplayedResult(self.status, self.result)

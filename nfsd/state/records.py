@@ -5,6 +5,7 @@ Owns the mapping between the state's classes and the stored blobs of `xdr/x/stor
 
 from __future__ import annotations
 
+import functools
 import struct
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from nfsd.state.opens import OpenState
     from nfsd.state.owners import SeqidOwner
     from nfsd.state.sessions import Channel, Session
+    from nfsd.vfs.interface import Credentials
 
 _OPEN_HEAD = struct.Struct(">Q5IQI")
 _LENGTH = struct.Struct(">I")
@@ -107,8 +109,16 @@ def encode_open(state: OpenState) -> bytes:
             _LENGTH.pack(len(handle)),
             handle,
             _PADS[len(handle) & 3],
+            _caller(state.caller),
         )
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def _caller(caller: Credentials) -> bytes:
+    """The end of stored_open: who opened it."""
+    groups = caller.groups
+    return struct.pack(f">{3 + len(groups)}I", caller.uid, caller.gid, len(groups), *groups)
 
 
 def decode_open(value: bytes) -> stored.stored_open:
@@ -152,6 +162,7 @@ def encode_owner(owner: SeqidOwner) -> bytes:
             result=owner.result or b"",
             owner=owner.owner,
             object=owner.handle,
+            closed=owner.closed,
         )
     )
     return packer.get_buffer()

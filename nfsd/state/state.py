@@ -19,6 +19,7 @@ from nfsd.state.locks import LockState
 from nfsd.state.opens import OpenState
 from nfsd.state.owners import SeqidOwner
 from nfsd.state.sessions import Channel, Session
+from nfsd.vfs.interface import Credentials
 from statestore import HOLDER, META, OPEN, OWNER, RANGE, SLOT, STREAM, ChangeSet, RangeSet, ShareTable
 from xdr.codec import XdrError
 from xdr.generated import nfs4, stored
@@ -83,7 +84,7 @@ class State:
         self.sessions: dict[bytes, Session] = {}
         self.opens: dict[bytes, OpenState] = {}
         self.stateids: dict[bytes, OpenState | LockState] = {}
-        self.locks: dict[tuple[bytes, bytes], LockState] = {}
+        self.locks: dict[tuple[bytes, bytes], list[LockState]] = {}
         self.shares = ShareTable()
         self.ranges: dict[bytes, RangeSet] = {}
         self.closed: dict[bytes, SeqidOwner] = {}
@@ -108,7 +109,8 @@ class State:
         found = self.stateids.get(other)
         if found is None:
             raise self._unknown(compound, other)
-        if compound.client is not None and found.client is not compound.client:
+        client = found.client
+        if compound.client is not client and (compound.client is not None or client.family != bool(compound.minor)):
             raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "another client's stateid")
         if node is not None:
             if found.handle != node.handle:
@@ -157,6 +159,8 @@ class State:
                 opens.check_shares(self, compound, node.handle, access, 0, nfs4.NFS4ERR_LOCKED)
             return None
         held = self.find(compound, stateid, node).open
+        if held.seqid_owner is not None and not held.seqid_owner.confirmed:
+            raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "the open owner has not been confirmed")
         if write and not held.access & nfs4.OPEN4_SHARE_ACCESS_WRITE:
             raise Nfs4Error(nfs4.NFS4ERR_OPENMODE, "opened for reading only")
         return held
@@ -222,7 +226,18 @@ class State:
             if not client.confirmed or idle_s > COURTESY_S or not client.opens:
                 log.info("client.expired", client=client.label, opens=len(client.opens), reason="lease")
                 self.remove_client(changes, client)
+        for client in self.clients:
+            for owners in (client.open_owners, client.lock_owners):
+                self._reap_owners(changes, owners, now)
         return changes
+
+    def _reap_owners(self, changes: ChangeSet, owners: dict[bytes, SeqidOwner], now: float) -> None:
+        """Forget NFSv4.0 owners without opens and locks that have been idle for a lease time."""
+        idle = [owner for owner in owners.values() if not owner.users and now - owner.used > self.clients.lease_time_s]
+        for owner in idle:
+            del owners[owner.owner]
+            self.closed.pop(owner.closed, None)
+            owner.remove(changes)
 
     # -- loading ------------------------------------------------------------------------------------------
 
@@ -301,6 +316,10 @@ class State:
         owner.seqid = kept.seqid
         owner.operation, owner.status, owner.result = kept.operation, kept.status, kept.result
         owner.handle = kept.object
+        owner.closed = kept.closed
+        owner.used = self._started
+        if kept.closed:
+            self.closed[kept.closed] = owner
         (client.lock_owners if kept.is_lock_owner else client.open_owners)[kept.owner] = owner
         for held in client.opens.values():
             if not kept.is_lock_owner and held.owner == kept.owner:
@@ -314,7 +333,8 @@ class State:
     def _load_open(self, key: bytes, value: bytes) -> None:
         kept = records.decode_open(value)
         client = self.clients.by_id[kept.clientid]
-        held = OpenState(client, key, kept.object, kept.owner, kept.instance)
+        caller = Credentials(kept.uid, kept.gid, tuple(kept.groups))
+        held = OpenState(client, key, kept.object, kept.owner, kept.instance, caller)
         held.access, held.deny = kept.access, kept.deny
         held.access_seen, held.deny_seen = kept.access_seen, kept.deny_seen
         held.seqid = kept.seqid
@@ -330,8 +350,8 @@ class State:
         lock = LockState(held, kept.owner, kept.instance, ranges)
         lock.seqid = kept.seqid
         for item in kept.ranges:
-            ranges.set(lock.owner_key, item.start, item.last + 1, item.exclusive)
-        self.locks[lock.owner_key, held.handle] = lock
+            lock.set(item.start, item.last + 1, item.exclusive)
+        self.locks.setdefault((lock.owner_key, held.handle), []).append(lock)
         self.stateids[lock.other] = lock
         if held.locks is None:
             held.locks = {}

@@ -204,7 +204,7 @@ def open_value() -> bytes:
     packer = stored.StoredPacker()
     packer.pack_stored_open(stored.stored_open(
         clientid=0, access=3, deny=0, access_seen=8, deny_seen=1, seqid=2, instance=5,
-        owner=b"process 7", object=b"\x00\xff"))
+        owner=b"process 7", object=b"\x00\xff", uid=1000, gid=1000, groups=[4]))
     return bytes(packer.get_buffer())
 
 

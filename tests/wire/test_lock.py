@@ -199,7 +199,6 @@ def test_lock_just_below_the_end(mine: Locker, theirs: Locker) -> None:
     assert theirs.ask(END - 2, 1) == (1, END - 2, W)
 
 
-@pytest.mark.xfail(strict=True, reason="locks.range_of takes offset + length = 2^64, which exceeds a uint64_t")
 @pytest.mark.parametrize(("offset", "length"), [(END - 1, 1), (1 << 63, 1 << 63)])
 def test_lock_up_to_the_end(mine: Locker, offset: int, length: int) -> None:
     """Only a length of all ones reaches the last byte: offset + length = 2^64 is INVAL (RFC 8881 18.10.3)."""
@@ -287,7 +286,6 @@ def test_close_leaves_other_owners_locks(mine: Locker, theirs: Locker, name: byt
     assert theirs.ask() == (10, 10, W)
 
 
-@pytest.mark.xfail(strict=True, reason="a LockState belongs for ever to the open it was first made with")
 def test_close_leaves_locks_made_with_another_open(mine: Locker, theirs: Locker, name: bytes) -> None:
     """CLOSE of one open leaves the lock that the same lock owner took with another open that is still there."""
     second = Locker(mine.session, mine.session.open(name, owner=b"second"), mine.owner)

@@ -226,7 +226,6 @@ def test_restart_openmode(survivor: Survivor, name: bytes) -> None:
 
 
 @needs_root
-@pytest.mark.xfail(strict=True, reason="OpenState.caller is not in the open's record")
 def test_restart_io_after_chmod(mortal: ServerProcess, connect: Connect, name: bytes) -> None:
     """Who had opened a file before its mode changed goes on reading and writing it, as before the kill."""
     path = mortal.export / name.decode()
@@ -390,7 +389,6 @@ def test_restart_v40_open_replay_unconfirmed(survivor40: Survivor40) -> None:
     assert survivor40.client.status(ops.putfh(handle.resok4.object), confirm) == nfs4.NFS4_OK  # type: ignore[attr-defined]
 
 
-@pytest.mark.xfail(strict=True, reason="SeqidOwner.closed is not in the owner's record")
 def test_restart_v40_close_replay(survivor40: Survivor40) -> None:
     """The owner's last CLOSE is replayed with the same bytes."""
     opened = survivor40.opened

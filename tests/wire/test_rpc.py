@@ -108,7 +108,6 @@ def test_compound_auth_none_on_sys_export(connection: Connection) -> None:
     assert status == nfs4.NFS4ERR_WRONGSEC
 
 
-@pytest.mark.xfail(strict=True, reason="LOOKUP and GETATTR do not admit the caller to the export that is entered")
 def test_lookup_auth_none_into_sys_export(connection: Connection) -> None:
     """LOOKUP into an export with sec=sys shows its root's attributes to nobody without a name (RFC 8881 2.6.3.1)."""
     status = nameless(connection, ops.putrootfh(), ops.lookup(b"export"), ops.getattr_())
@@ -264,7 +263,6 @@ def test_compound_illegal_after_others(connection: Connection) -> None:
     assert found == (nfs4.NFS4ERR_OP_ILLEGAL, 3, nfs4.OP_ILLEGAL, nfs4.NFS4ERR_OP_ILLEGAL)
 
 
-@pytest.mark.xfail(strict=True, reason="Compound._check asks whether ILLEGAL may be alone before it answers OP_ILLEGAL")
 def test_compound_illegal_before_others(connection: Connection) -> None:
     """An illegal operation is one wherever it stands: NFSv4.1 does not ask first whether it may be alone."""
     body = struct.pack(">5I", 0, 1, 2, 9999, nfs4.OP_PUTROOTFH)

@@ -76,7 +76,6 @@ def test_stateid_of_another_client(session: Session, other: Session, opened: Ope
     assert session.status(ops.putfh(opened.handle), ops.close(opened.stateid)) == nfs4.NFS4_OK
 
 
-@pytest.mark.xfail(strict=True, reason="State.find: a compound of NFSv4.0 may use stateids of NFSv4.1 clients")
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_stateid_of_another_minor_version(session: Session, client40: Client40, opened: Opened, operation: str) -> None:
     """A stateid of an NFSv4.1 client is none in NFSv4.0, which has no session to check it against."""
@@ -227,7 +226,6 @@ def test_open_stateid_where_lock_is_wanted(session: Session, opened: Opened) -> 
         assert session.status(ops.putfh(opened.handle), wrong) == nfs4.NFS4ERR_BAD_STATEID
 
 
-@pytest.mark.xfail(strict=True, reason="State.check_io does not ask whether the open owner is confirmed")
 def test_stateid_unconfirmed_v40(connection: Connection, client40: Client40, name: bytes) -> None:
     """NFSv4.0: until OPEN_CONFIRM the stateid of a new owner is BAD_STATEID (RFC 7530 16.18.5)."""
     owner = Owner40(client40)

@@ -25,6 +25,8 @@ FALSE = 0
 TRUE = 1
 STORED_OWNER_MAX = 1024
 STORED_HANDLE_MAX = 128
+STORED_OTHER_MAX = 12
+STORED_GROUPS_MAX = 16
 
 class stored_client(XdrValue):
     __slots__ = ("clientid", "minor", "owner", "verifier", "principal", "reclaim_complete", "create_sequence", "create_reply", "confirm", "callback_program", "callback_netid", "callback_address", "callback_ident",)
@@ -85,7 +87,7 @@ class stored_session(XdrValue):
         self.back = back
 
 class stored_open(XdrValue):
-    __slots__ = ("clientid", "access", "deny", "access_seen", "deny_seen", "seqid", "instance", "owner", "object",)
+    __slots__ = ("clientid", "access", "deny", "access_seen", "deny_seen", "seqid", "instance", "owner", "object", "uid", "gid", "groups",)
     clientid: int
     access: int
     deny: int
@@ -95,7 +97,10 @@ class stored_open(XdrValue):
     instance: int
     owner: bytes
     object: bytes
-    def __init__(self, clientid: int, access: int, deny: int, access_seen: int, deny_seen: int, seqid: int, instance: int, owner: bytes, object: bytes) -> None:
+    uid: int
+    gid: int
+    groups: list[int]
+    def __init__(self, clientid: int, access: int, deny: int, access_seen: int, deny_seen: int, seqid: int, instance: int, owner: bytes, object: bytes, uid: int, gid: int, groups: list[int]) -> None:
         self.clientid = clientid
         self.access = access
         self.deny = deny
@@ -105,6 +110,9 @@ class stored_open(XdrValue):
         self.instance = instance
         self.owner = owner
         self.object = object
+        self.uid = uid
+        self.gid = gid
+        self.groups = groups
 
 class stored_range(XdrValue):
     __slots__ = ("start", "last", "exclusive",)
@@ -129,7 +137,7 @@ class stored_lock(XdrValue):
         self.ranges = ranges
 
 class stored_owner(XdrValue):
-    __slots__ = ("is_lock_owner", "confirmed", "seqid", "operation", "status", "result", "owner", "object",)
+    __slots__ = ("is_lock_owner", "confirmed", "seqid", "operation", "status", "result", "owner", "object", "closed",)
     is_lock_owner: bool
     confirmed: bool
     seqid: int
@@ -138,7 +146,8 @@ class stored_owner(XdrValue):
     result: bytes
     owner: bytes
     object: bytes
-    def __init__(self, is_lock_owner: bool, confirmed: bool, seqid: int, operation: int, status: int, result: bytes, owner: bytes, object: bytes) -> None:
+    closed: bytes
+    def __init__(self, is_lock_owner: bool, confirmed: bool, seqid: int, operation: int, status: int, result: bytes, owner: bytes, object: bytes, closed: bytes) -> None:
         self.is_lock_owner = is_lock_owner
         self.confirmed = confirmed
         self.seqid = seqid
@@ -147,6 +156,7 @@ class stored_owner(XdrValue):
         self.result = result
         self.owner = owner
         self.object = object
+        self.closed = closed
 
 _u_2QI = (_s := _struct.Struct(">2QI")).unpack_from
 _p_2QI = _s.pack
@@ -238,6 +248,11 @@ class StoredPacker(Packer):
             add(_p_I(n4))
             add(s3)
             if n4 & 3: add(PADDING[n4 & 3])
+            s5 = v.groups
+            n6 = len(s5)
+            if n6 > 16: raise bad_size("stored_open.groups", n6, 16)
+            add(_p_3I(v.uid, v.gid, n6))
+            add(_pack(f">{n6}I", *s5))
         except _struct_error as error:
             raise unpackable("stored_open", error) from None
     def pack_stored_range(self, v: stored_range) -> None:
@@ -281,6 +296,12 @@ class StoredPacker(Packer):
             add(_p_I(n6))
             add(s5)
             if n6 & 3: add(PADDING[n6 & 3])
+            s7 = v.closed
+            n8 = len(s7)
+            if n8 > 12: raise bad_size("stored_owner.closed", n8, 12)
+            add(_p_I(n8))
+            add(s7)
+            if n8 & 3: add(PADDING[n8 & 3])
         except _struct_error as error:
             raise unpackable("stored_owner", error) from None
 
@@ -410,18 +431,26 @@ class StoredUnpacker(Unpacker):
             v11 = b[p:p + n10]
             if v11.__class__ is not bytes: v11 = bytes(v11)
             p = e
-            r12 = _new(stored_open)
-            r12.clientid = v1
-            r12.access = v2
-            r12.deny = v3
-            r12.access_seen = v4
-            r12.deny_seen = v5
-            r12.seqid = v6
-            r12.instance = v7
-            r12.owner = v9
-            r12.object = v11
+            v12, v13, n14 = _u_3I(b, p)
+            p += 12
+            if n14 * 4 > end - p or n14 > 16: raise bad_length("stored_open.groups", n14, end - p, 16)
+            v15 = list(_unpack_from(f">{n14}I", b, p))
+            p += n14 * 4
+            r16 = _new(stored_open)
+            r16.clientid = v1
+            r16.access = v2
+            r16.deny = v3
+            r16.access_seen = v4
+            r16.deny_seen = v5
+            r16.seqid = v6
+            r16.instance = v7
+            r16.owner = v9
+            r16.object = v11
+            r16.uid = v12
+            r16.gid = v13
+            r16.groups = v15
             self.position = p
-            return r12
+            return r16
         except _struct_error:
             raise truncated("stored_open", self) from None
     def unpack_stored_range(self) -> stored_range:
@@ -493,16 +522,24 @@ class StoredUnpacker(Unpacker):
             v11 = b[p:p + n10]
             if v11.__class__ is not bytes: v11 = bytes(v11)
             p = e
-            r12 = _new(stored_owner)
-            r12.is_lock_owner = v1 == 1
-            r12.confirmed = v2 == 1
-            r12.seqid = v3
-            r12.operation = v4
-            r12.status = v5
-            r12.result = v7
-            r12.owner = v9
-            r12.object = v11
+            (n12,) = _u_I(b, p)
+            p += 4
+            e = p + n12 + (-n12 & 3)
+            if e > end or n12 > 12: raise bad_length("stored_owner.closed", n12, end - p, 12)
+            v13 = b[p:p + n12]
+            if v13.__class__ is not bytes: v13 = bytes(v13)
+            p = e
+            r14 = _new(stored_owner)
+            r14.is_lock_owner = v1 == 1
+            r14.confirmed = v2 == 1
+            r14.seqid = v3
+            r14.operation = v4
+            r14.status = v5
+            r14.result = v7
+            r14.owner = v9
+            r14.object = v11
+            r14.closed = v13
             self.position = p
-            return r12
+            return r14
         except _struct_error:
             raise truncated("stored_owner", self) from None
