@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfsd import log as logging_
-from nfsd import report, rpc
+from nfsd import recovery, report, rpc
 from nfsd.compound import Compound
 from nfsd.config import Config
 from nfsd.duplicates import DuplicateCache
@@ -29,7 +29,7 @@ from nfsd.state.sessions import Session
 from nfsd.state.state import State
 from nfsd.transport import SCRATCH_SIZE, Connection
 from nfsd.vfs.process import prepare_process
-from statestore import NAME, ChangeSet, LmdbStore
+from statestore import ANSWER, INTENT, NAME, ChangeSet, LmdbStore
 from xdr.generated import nfs4
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ class Server:
         self.commit_records = 0
         self.clients_expired = 0
         self.duplicates = DuplicateCache()
+        self.recovered: Counter[str] = Counter()
+        self._graves: tuple[int, list[bytes]] = (0, [])
         self.bad_requests: Counter[str] = Counter()
         self.errors: Counter[int] = Counter()
         self.refused: Counter[str] = Counter()
@@ -161,6 +163,9 @@ class Server:
                 log.warning("export.table_handles", path=export.path, reason="files moved behind the server go stale")
         if not self.namespace.acts_as_caller:
             log.warning("server.single_user", reason="not root: every operation runs as the server's own user")
+        self.duplicates.load((key, value) for kind, key, value in entries if kind == ANSWER)
+        recovery.finish_requests(self, [(key, value) for kind, key, value in entries if kind == INTENT])
+        recovery.sweep_tombs(self)
         state = self.state
         log.info("state.loaded", clients=len(state.clients), opens=len(state.opens), locks=len(state.locks))
 
@@ -191,6 +196,10 @@ class Server:
         """Seconds of a clock that never jumps and goes on while the machine sleeps."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
+    def wall_ns(self) -> int:
+        """Nanoseconds of the clock that files' times are taken from."""
+        return time.time_ns()
+
     def random_bytes(self, count: int) -> bytes:
         """Bytes that nobody can guess."""
         return os.urandom(count)
@@ -200,8 +209,17 @@ class Server:
         if changes:
             self.commit(changes)
         self.namespace.reap()
+        self._let_go()
         limiter.expire()
         self._reaper = self._loop.call_later(REAP_INTERVAL_S, self._reap)
+
+    def _let_go(self) -> None:
+        """Free the files without a name whose last open has gone, once that is durable."""
+        ticket, handles = self._graves
+        if ticket <= self.store.durable:
+            recovery.let_go(self, handles)
+            self._graves = (self._last_ticket, self.state.forsaken)
+            self.state.forsaken = []
 
     # -- connections --------------------------------------------------------------------------------------
 
@@ -255,6 +273,15 @@ class Server:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
         return self._last_ticket
+
+    def commit_now(self, changes: ChangeSet) -> None:
+        """The same, durable on return, together with everything handed over before."""
+        self.commit_records += len(changes)
+        self.commits += 1
+        self._last_ticket = ticket = self.store.commit(changes)
+        self.store.flush()
+        if self.store.durable < ticket:
+            self.store.wait(ticket)
 
     def _commit_names(self, changes: ChangeSet) -> None:
         """Rows of the table that stands in for kernel file handles: no reply may tell one before it is durable."""
@@ -327,6 +354,15 @@ class Server:
 
     def in_thread(self, work: Callable[[], Any], done: Callable[[Any, BaseException | None], None]) -> None:
         """Run `work` in a thread, then `done(result, error)` in the loop."""
+        if self._threads is None:
+            # Recovery, before anybody is served: there is nobody to wait for it.
+            try:
+                value = work()
+            except Exception as error:
+                done(None, error)
+            else:
+                done(value, None)
+            return
         post = self._loop.call_soon_threadsafe
 
         def run() -> None:
@@ -337,7 +373,6 @@ class Server:
             else:
                 post(done, value, None)
 
-        assert self._threads is not None
         self._threads.submit(run)
 
     def principal(self, compound: Compound) -> bytes:

@@ -14,6 +14,7 @@ from statestore.errors import (
     StoreNewer,
 )
 from statestore.kinds import (
+    ANSWER,
     GRANT,
     HOLDER,
     INTENT,
@@ -38,6 +39,7 @@ from statestore.store import Level, Store
 from statestore.verify import REFERENCES, Dangling, Reference, Report, dump, verify
 
 __all__ = [
+    "ANSWER",
     "GRANT",
     "HOLDER",
     "INTENT",

@@ -20,7 +20,7 @@ from nfsd.state.opens import OpenState
 from nfsd.state.owners import SeqidOwner
 from nfsd.state.sessions import Channel, Session
 from nfsd.vfs.interface import Credentials
-from statestore import HOLDER, META, OPEN, OWNER, RANGE, SLOT, STREAM, ChangeSet, RangeSet, ShareTable
+from statestore import HOLDER, META, OPEN, OWNER, PENDING, RANGE, SLOT, STREAM, ChangeSet, RangeSet, ShareTable
 from xdr.codec import XdrError
 from xdr.generated import nfs4, stored
 
@@ -88,6 +88,11 @@ class State:
         self.shares = ShareTable()
         self.ranges: dict[bytes, RangeSet] = {}
         self.closed: dict[bytes, SeqidOwner] = {}
+        # Files without a name that live for their opens (OPEN4_RESULT_PRESERVE_UNLINKED), and those done with.
+        self.unlinked: set[bytes] = set()
+        self.forsaken: list[bytes] = []
+        # Sessions that could not be recovered: told DEADSESSION once, BADSESSION after that.
+        self.dead_sessions: set[bytes] = set()
         # Of NFSv4.0 clients that were removed: so that they hear EXPIRED, and do not try to reclaim.
         self.expired_stateids = Recent(_EXPIRED_MAX)
         self.expired_clientids = Recent(_EXPIRED_MAX)
@@ -239,6 +244,19 @@ class State:
             self.closed.pop(owner.closed, None)
             owner.remove(changes)
 
+    # -- files without names ------------------------------------------------------------------------------
+
+    def keep_unlinked(self, changes: ChangeSet, handle: bytes) -> None:
+        """An open file has lost its last name: it is kept until its last open goes."""
+        self.unlinked.add(handle)
+        changes.put(PENDING, handle, b"")
+
+    def forsake(self, changes: ChangeSet, handle: bytes) -> None:
+        """The last open of a file without a name has gone."""
+        self.unlinked.discard(handle)
+        self.forsaken.append(handle)
+        changes.remove(PENDING, handle)
+
     # -- loading ------------------------------------------------------------------------------------------
 
     def load(self, entries: Iterable[tuple[int, bytes, bytes]], now: float) -> list[str]:
@@ -253,6 +271,7 @@ class State:
             OPEN: self._load_open,
             RANGE: self._load_lock,
             OWNER: self._load_owner,
+            PENDING: self._load_unlinked,
         }
         sorted_entries: dict[int, list[tuple[bytes, bytes]]] = {kind: [] for kind in loaders}
         for kind, key, value in entries:
@@ -269,6 +288,9 @@ class State:
                 except (KeyError, XdrError, Nfs4Error, ValueError) as error:
                     left_out.append(f"record {kind} {key.hex()}: {error!r}")
         return left_out
+
+    def _load_unlinked(self, key: bytes, _value: bytes) -> None:
+        self.unlinked.add(key)
 
     def _load_client(self, _key: bytes, value: bytes) -> None:
         kept = records.decode_client(value)
