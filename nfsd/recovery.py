@@ -126,7 +126,7 @@ def sweep_tombs(server: Server) -> None:
     changes = ChangeSet()
     for handle in [handle for handle in state.unlinked if handle not in state.shares]:
         state.forsake(changes, handle)
-    state.forsaken = []
+    state.forsaken.clear()
     if changes:
         server.commit_now(changes)
     for tree in server.namespace.trees():
@@ -140,17 +140,16 @@ def sweep_tombs(server: Server) -> None:
             log.error("tomb.missing", handle=handle.hex(), reason=str(error))
 
 
-def let_go(server: Server, handles: list[bytes]) -> None:
-    """Free files that nobody has open any more; one that somebody has opened again by its handle is kept."""
+def let_go(server: Server, handle: bytes) -> None:
+    """Free a file that nobody has open any more, unless somebody has opened it again by its handle."""
     state = server.state
-    for handle in handles:
-        if handle in state.shares:
-            changes = ChangeSet()
-            state.keep_unlinked(changes, handle)
-            server.commit(changes)
-            continue
-        try:
-            node = server.namespace.resolve(handle)
-        except OSError:
-            continue
-        node.fs.unbury(node.key)
+    if handle in state.shares:
+        changes = ChangeSet()
+        state.keep_unlinked(changes, handle)
+        server.commit(changes)
+        return
+    try:
+        node = server.namespace.resolve(handle)
+    except OSError:
+        return  # A program on this machine was faster.
+    node.fs.unbury(node.key)

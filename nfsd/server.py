@@ -29,7 +29,7 @@ from nfsd.state.sessions import Session
 from nfsd.state.state import State
 from nfsd.transport import SCRATCH_SIZE, Connection
 from nfsd.vfs.process import prepare_process
-from statestore import ANSWER, INTENT, NAME, ChangeSet, LmdbStore
+from statestore import ANSWER, INTENT, NAME, PENDING, ChangeSet, LmdbStore
 from xdr.generated import nfs4
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Server:
         self.clients_expired = 0
         self.duplicates = DuplicateCache()
         self.recovered: Counter[str] = Counter()
-        self._graves: tuple[int, list[bytes]] = (0, [])
+        self._graves: deque[tuple[int, bytes]] = deque()
         self.bad_requests: Counter[str] = Counter()
         self.errors: Counter[int] = Counter()
         self.refused: Counter[str] = Counter()
@@ -209,17 +209,8 @@ class Server:
         if changes:
             self.commit(changes)
         self.namespace.reap()
-        self._let_go()
         limiter.expire()
         self._reaper = self._loop.call_later(REAP_INTERVAL_S, self._reap)
-
-    def _let_go(self) -> None:
-        """Free the files without a name whose last open has gone, once that is durable."""
-        ticket, handles = self._graves
-        if ticket <= self.store.durable:
-            recovery.let_go(self, handles)
-            self._graves = (self._last_ticket, self.state.forsaken)
-            self.state.forsaken = []
 
     # -- connections --------------------------------------------------------------------------------------
 
@@ -269,6 +260,8 @@ class Server:
         """Hand changes to the store; the ticket to wait for."""
         self.commit_records += len(changes)
         self._last_ticket = self.store.commit(changes)
+        if self.state.forsaken:
+            self._note_graves(changes)
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
@@ -279,9 +272,17 @@ class Server:
         self.commit_records += len(changes)
         self.commits += 1
         self._last_ticket = ticket = self.store.commit(changes)
+        if self.state.forsaken:
+            self._note_graves(changes)
         self.store.flush()
         if self.store.durable < ticket:
             self.store.wait(ticket)
+
+    def _note_graves(self, changes: ChangeSet) -> None:
+        """Files without a name whose last open goes with these changes: they are freed once that is durable."""
+        gone = [handle for handle in self.state.forsaken if changes.has(PENDING, handle)]
+        self.state.forsaken.difference_update(gone)
+        self._graves.extend((self._last_ticket, handle) for handle in gone)
 
     def _commit_names(self, changes: ChangeSet) -> None:
         """Rows of the table that stands in for kernel file handles: no reply may tell one before it is durable."""
@@ -310,6 +311,9 @@ class Server:
 
     def _release(self, durable: int) -> None:
         """Let go of the replies that waited for this."""
+        graves = self._graves
+        while graves and graves[0][0] <= durable:
+            recovery.let_go(self, graves.popleft()[1])
         held = self._held
         touched: dict[int, Connection] = {}
         while held and held[0][0] <= durable:

@@ -55,8 +55,10 @@ def op_setattr(c: Compound, args: nfs4.SETATTR4args) -> int:
     return set_once(c, node, cred, wanted, by_open=by_open)
 
 
-def set_once(c: Compound, node: Node, cred: Credentials, wanted: SetAttrs, *, by_open: bool) -> int:
-    """`apply_attributes`, exactly once."""
+def set_once(
+    c: Compound, node: Node, cred: Credentials, wanted: SetAttrs, *, by_open: bool, change: int = 0, found: bytes = b""
+) -> int:
+    """`apply_attributes`, exactly once; `change` and `found` are what an OPEN wants to know again in recovery."""
     before = c.unfinished()
     if before is not None:
         return apply_attributes(node, cred, wanted, by_open=by_open, before=before)
@@ -64,7 +66,7 @@ def set_once(c: Compound, node: Node, cred: Credentials, wanted: SetAttrs, *, by
         st = node.fs.stat(node)
         c.begin(
             Before(
-                0, size=st.st_size, mode=stat.S_IMODE(st.st_mode), uid=st.st_uid, gid=st.st_gid,
+                change, found, size=st.st_size, mode=stat.S_IMODE(st.st_mode), uid=st.st_uid, gid=st.st_gid,
                 atime_ns=st.st_atime_ns, mtime_ns=st.st_mtime_ns,
             )
         )  # fmt: skip

@@ -79,8 +79,10 @@ def change_info(node: Node, before: int) -> nfs4.change_info4:
     """What an operation did to a directory's change attribute since `before` was read.
 
     Atomic, because the operations that use it run from the first reading to the second without
-    letting any other request in (RFC 8881 3.3.6).
+    letting any other request in (RFC 8881 3.3.6).  In recovery `before` is what another process has read.
     """
+    if node.seen < before:
+        node.seen = before
     return nfs4.change_info4(True, before, change_of(node))
 
 

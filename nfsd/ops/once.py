@@ -2,7 +2,7 @@
 
 Owns the evidence, one function for each kind of change, and nothing else.  They run in recovery only, before anybody
 is served: between the intent and now only programs on this machine can have changed the tree.  A function returns
-whether the change is done, or raises Undecidable: it never guesses.
+whether the change is done, or raises Undecidable: it never guesses.  What is done has touched its nodes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def is_removed(parent: Node, name: bytes, cred: Credentials, before: Before) -> 
     found = parent.fs.identify(parent, name, cred)
     if found and found != before.found:
         raise Undecidable("another object has the name")
-    return not found
+    return _done(not found, parent)
 
 
 def is_renamed(source: Node, oldname: bytes, target: Node, newname: bytes, cred: Credentials, before: Before) -> bool:
@@ -44,14 +44,15 @@ def is_renamed(source: Node, oldname: bytes, target: Node, newname: bytes, cred:
         return False
     if target.fs.identify(target, newname, cred) != before.found:
         raise Undecidable("neither name leads to the object")
-    return True
+    return _done(True, source, target)
 
 
 def is_linked(node: Node, parent: Node, name: bytes, cred: Credentials, before: Before) -> bool:
     """LINK: the name, which was free, leads to the object."""
     if before.found:
         return False
-    return parent.fs.handle_of(parent.fs.identify(parent, name, cred)) == node.handle
+    found = parent.fs.identify(parent, name, cred)
+    return _done(parent.fs.handle_of(found) == node.handle, node, parent)
 
 
 def made(parent: Node, name: bytes, cred: Credentials, before: Before, kind: int, wanted: SetAttrs) -> Node | None:
@@ -69,6 +70,7 @@ def made(parent: Node, name: bytes, cred: Credentials, before: Before, kind: int
         return None
     if born_ns is not None and born_ns < before.at_ns - TICK_NS:
         return None
+    _done(True, parent)
     return node
 
 
@@ -86,6 +88,7 @@ def attributes_done(node: Node, before: Before, steps: list[dict[str, object]]) 
         "size": before.size, "uid": before.uid, "gid": before.gid, "mode": before.mode,
         "atime_ns": before.atime_ns, "mtime_ns": before.mtime_ns,
     }  # fmt: skip
+    node.fs.touch(node)
     done = 0
     for number, step in enumerate(steps, start=1):
         values = {name: value for name, value in step.items() if name in now and value is not None}
@@ -119,7 +122,7 @@ def is_value_set(node: Node, name: bytes, value: bytes, cred: Credentials, befor
     if now == before.found:
         return False
     if now == wanted:
-        return True
+        return _done(True, node)
     raise Undecidable("another value has been set")
 
 
@@ -130,4 +133,11 @@ def is_value_removed(node: Node, name: bytes, cred: Credentials, before: Before)
     now = value_digest(node, name, cred)
     if now and now != before.found:
         raise Undecidable("another value has been set")
-    return not now
+    return _done(not now, node)
+
+
+def _done(done: bool, *nodes: Node) -> bool:
+    if done:
+        for node in nodes:
+            node.fs.touch(node)
+    return done

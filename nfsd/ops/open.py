@@ -45,13 +45,14 @@ _WANT_NO_DELEGATION = 0x0400
 _ACCESS_BITS_41 = 3 | _WANT_MASK | 0x30000 | 0x300000
 _VERIFIER_ATTRIBUTES = 1 << nfs4.FATTR4_TIME_ACCESS | 1 << nfs4.FATTR4_TIME_MODIFY
 _CREATE_MODE_DEFAULT = 0o666
+_TAKEN = b"taken"
 _SIZE_BIT = 1 << nfs4.FATTR4_SIZE
 
 
 class _Found:
     """The file that an OPEN is about, and what finding or making it did."""
 
-    __slots__ = ("node", "created", "attrset", "info", "size")
+    __slots__ = ("node", "created", "attrset", "info", "size", "identity")
 
     def __init__(self, node: Node, created: bool, attrset: int, info: nfs4.change_info4, size: int | None) -> None:
         self.node = node
@@ -59,6 +60,7 @@ class _Found:
         self.attrset = attrset
         self.info = info
         self.size = size
+        self.identity = b""
 
 
 def op_open(c: Compound, args: nfs4.OPEN4args) -> nfs4.OPEN4resok:
@@ -86,7 +88,9 @@ def op_open(c: Compound, args: nfs4.OPEN4args) -> nfs4.OPEN4resok:
     if truncating:
         wanted = SetAttrs(_SIZE_BIT)
         wanted.size = found.size
-        found.attrset = set_once(c, node, cred, wanted, by_open=bool(access & _WRITE))
+        found.attrset = set_once(
+            c, node, cred, wanted, by_open=bool(access & _WRITE), change=found.info.before, found=found.identity
+        )
     held = opens.grant(state, c, client, args.owner.owner, node, access, deny, cred, seqid_owner)
     c.current = node
     c.stateid = (held.seqid, held.other)
@@ -185,7 +189,10 @@ def _create(c: Compound, parent: Node, name: bytes, cred: Credentials, how: nfs4
         attrset = _VERIFIER_ATTRIBUTES | wanted.creation_mask()
         created = True  # A retry of the create that made it: its maker may open it whatever the mode says.
     size = 0 if wanted.size == 0 and not created else None
-    return _Found(node, created, attrset, change_info(parent, before.change), size)
+    found = _Found(node, created, attrset, change_info(parent, before.change), size)
+    # A name that was free and is not ours was taken meanwhile by a program on this machine.
+    found.identity = before.found if created else before.found or _TAKEN
+    return found
 
 
 def _make(

@@ -90,7 +90,7 @@ class State:
         self.closed: dict[bytes, SeqidOwner] = {}
         # Files without a name that live for their opens (OPEN4_RESULT_PRESERVE_UNLINKED), and those done with.
         self.unlinked: set[bytes] = set()
-        self.forsaken: list[bytes] = []
+        self.forsaken: set[bytes] = set()
         # Sessions that could not be recovered: told DEADSESSION once, BADSESSION after that.
         self.dead_sessions: set[bytes] = set()
         # Of NFSv4.0 clients that were removed: so that they hear EXPIRED, and do not try to reclaim.
@@ -254,7 +254,7 @@ class State:
     def forsake(self, changes: ChangeSet, handle: bytes) -> None:
         """The last open of a file without a name has gone."""
         self.unlinked.discard(handle)
-        self.forsaken.append(handle)
+        self.forsaken.add(handle)
         changes.remove(PENDING, handle)
 
     # -- loading ------------------------------------------------------------------------------------------
