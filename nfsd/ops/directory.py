@@ -21,7 +21,7 @@ from nfsd.errors import Nfs4Error, status_of
 from nfsd.ops import once
 from nfsd.ops.attributes import finish_creation
 from nfsd.state.intents import Before
-from nfsd.vfs.interface import BadCookie, Credentials, Node
+from nfsd.vfs.interface import BadCookie, Credentials, FileSystem, Node
 from xdr.generated import nfs4
 
 if TYPE_CHECKING:
@@ -294,24 +294,32 @@ def op_remove(c: Compound, args: nfs4.REMOVE4args) -> nfs4.REMOVE4resok:
         done = False
     else:
         done = once.is_removed(parent, name, cred, before)
-    with outliving(c, parent, name, before.found, done=done):
-        if not done:
-            fs.remove(parent, name, cred)
+    if (handle := open_handle(c, fs, before.found)):
+        with outliving(c, parent, name, before.found, handle, done=done):
+            if not done:
+                fs.remove(parent, name, cred)
+    elif not done:
+        fs.remove(parent, name, cred)
     return nfs4.REMOVE4resok(change_info(parent, before.change))
 
 
-@contextmanager
-def outliving(c: Compound, parent: Node, name: bytes, identity: bytes, *, done: bool) -> Iterator[None]:
-    """Around the loss of a name: a file that is open then lives on until its last close.
+def open_handle(c: Compound, fs: FileSystem, identity: bytes) -> bytes:
+    """The handle of a file that must outlive the loss of a name because it is open; empty for others.
 
-    `identity` is what the name leads to, empty for nothing; `done` where the name has gone already.
+    `identity` is what the name leads to, empty for nothing.
     """
+    if not identity or not fs.keeps_unlinked:
+        return b""
+    handle = fs.handle_of(identity)
+    return handle if handle in c.server.state.shares else b""
+
+
+@contextmanager
+def outliving(
+    c: Compound, parent: Node, name: bytes, identity: bytes, handle: bytes, *, done: bool
+) -> Iterator[None]:
+    """Around the loss of an open file's name: it lives on until its last close.  `done`: it is lost already."""
     fs = parent.fs
-    handle = fs.handle_of(identity) if fs.keeps_unlinked and identity else b""
-    state = c.server.state
-    if not handle or handle not in state.shares:
-        yield
-        return
     kept = fs.is_buried(identity) if done else fs.bury(parent, name, identity)
     try:
         yield
@@ -320,7 +328,7 @@ def outliving(c: Compound, parent: Node, name: bytes, identity: bytes, *, done: 
             fs.unbury(identity)
         raise
     if kept:
-        state.keep_unlinked(c.changes, handle)
+        c.server.state.keep_unlinked(c.changes, handle)
 
 
 # -- SECINFO -------------------------------------------------------------------------------------------

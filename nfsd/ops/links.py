@@ -14,6 +14,7 @@ from nfsd.ops.directory import (
     change_info,
     change_of,
     check_name,
+    open_handle,
     outliving,
     require_directory,
     require_writable,
@@ -76,9 +77,12 @@ def op_rename(c: Compound, args: nfs4.RENAME4args) -> nfs4.RENAME4resok:
         done = False
     else:
         done = once.is_renamed(source, oldname, target, newname, cred, before)
-    with outliving(c, target, newname, before.other_found, done=done):
-        if not done:
-            fs.rename(source, oldname, target, newname, cred)
+    if handle := open_handle(c, fs, before.other_found):
+        with outliving(c, target, newname, before.other_found, handle, done=done):
+            if not done:
+                fs.rename(source, oldname, target, newname, cred)
+    elif not done:
+        fs.rename(source, oldname, target, newname, cred)
     return nfs4.RENAME4resok(change_info(source, before.change), change_info(target, before.other_change))
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _HEAD = struct.Struct(">4I4Q2q3I")
 _LENGTH = struct.Struct(">I")
 _PADS = (b"", bytes(3), bytes(2), bytes(1))
+_EMPTY = bytes(4)
 _STATEID = struct.Struct(">I12s")
 _SLOT_PREFIX, _DUPLICATE_PREFIX = b"s", b"d"
 
@@ -104,24 +105,28 @@ def encode_intent(c: Compound, before: Before | None) -> bytes:
 
     `before` is None where the operations so far are done and nothing is under way.
     """
-    connection = c.connection
+    connection, current, saved = c.connection, c.current, c.saved
     was = before or _NOTHING
-    head = _HEAD.pack(
-        before is not None, c.intent.kept.attempts if c.intent is not None else 0, c.index, connection.port,
-        was.at_ns, was.change, was.other_change, was.size, was.atime_ns, was.mtime_ns, was.mode, was.uid, was.gid,
+    return b"".join(
+        (
+            _HEAD.pack(
+                before is not None, c.intent.kept.attempts if c.intent is not None else 0, c.index, connection.port,
+                was.at_ns, was.change, was.other_change, was.size, was.atime_ns, was.mtime_ns,
+                was.mode, was.uid, was.gid,
+            ),
+            _opaque(was.found) if was.found else _EMPTY,
+            _opaque(was.other_found) if was.other_found else _EMPTY,
+            _EMPTY if current is None else _opaque(current.handle),
+            _EMPTY if saved is None else _opaque(saved.handle),
+            _EMPTY if c.stateid is None else _opaque(_STATEID.pack(*c.stateid)),
+            _EMPTY if c.saved_stateid is None else _opaque(_STATEID.pack(*c.saved_stateid)),
+            _opaque(connection.address.encode()),
+            _opaque(b"".join(c.results)),
+            _opaque(c.call.data),
+        )
     )  # fmt: skip
-    parts: list[bytes | bytearray] = [head]
-    for value in (
-        was.found,
-        was.other_found,
-        b"" if c.current is None else c.current.handle,
-        b"" if c.saved is None else c.saved.handle,
-        b"" if c.stateid is None else _STATEID.pack(*c.stateid),
-        b"" if c.saved_stateid is None else _STATEID.pack(*c.saved_stateid),
-        connection.address.encode(),
-        b"".join(c.results),
-        c.call.data,
-    ):
-        size = len(value)
-        parts += (_LENGTH.pack(size), value, _PADS[size & 3])
-    return b"".join(parts)
+
+
+def _opaque(value: bytes | bytearray) -> bytes:
+    size = len(value)
+    return _LENGTH.pack(size) + value + _PADS[size & 3]

@@ -132,6 +132,9 @@ class KernelFileSystem(PosixFileSystem):
 
     def handle_of(self, identity: bytes) -> bytes:
         """Return the wire handle of a kernel handle."""
+        node = self._by_key.get(identity)
+        if node is not None:
+            return node.handle
         return self._codec.encode(KERNEL, self.export.id, _body(identity)) if identity else b""
 
     def bury(self, parent: Node, name: bytes, identity: bytes) -> bool:
