@@ -17,7 +17,7 @@ from nfsd import rpc
 from nfsd.compound import Compound
 from nfsd.errors import Nfs4Error, Replay, Undecidable
 from nfsd.log import get_logger
-from nfsd.state.intents import Intent
+from nfsd.state.intents import Intent, session_of
 from statestore import INTENT, ChangeSet
 from xdr.codec import Buffer, XdrError
 
@@ -65,8 +65,7 @@ def finish_requests(server: Server, entries: list[tuple[bytes, bytes]]) -> None:
             intents.append(Intent(key, value))
         except (XdrError, struct.error) as error:
             log.error("intent.undecidable", intent=key.hex(), reason=f"unreadable: {error}")
-            server.recovered["undecidable"] += 1
-            _forget(server, key)
+            _give_up(server, key)
     for intent in sorted(intents, key=lambda each: not each.kept.undecided):
         _finish(server, intent)
 
@@ -78,7 +77,6 @@ def _finish(server: Server, intent: Intent) -> None:
     changes = ChangeSet()
     changes.put(INTENT, intent.key, intent.encode())
     server.commit_now(changes)
-    compound = None
     try:
         if kept.attempts > ATTEMPTS_MAX:
             raise Undecidable(f"recovered {ATTEMPTS_MAX} times in vain")
@@ -89,7 +87,8 @@ def _finish(server: Server, intent: Intent) -> None:
         # Its reply is there, so that nothing was left to do.
         _forget(server, intent.key)
     except (Undecidable, Nfs4Error, XdrError, rpc.CallError, rpc.Refused) as error:
-        _give_up(server, intent, compound, str(error))
+        log.error("intent.undecidable", intent=intent.key.hex(), attempts=kept.attempts, reason=str(error))
+        _give_up(server, intent.key)
     else:
         server.recovered["finished"] += 1
         operation = compound.operations[kept.index][0].name if kept.index < len(compound.operations) else None
@@ -97,16 +96,15 @@ def _finish(server: Server, intent: Intent) -> None:
     server.commit_now(ChangeSet())
 
 
-def _give_up(server: Server, intent: Intent, compound: Compound | None, why: str) -> None:
+def _give_up(server: Server, key: bytes) -> None:
     """Never guess: the session dies, and its client makes a new one and keeps its state (RFC 8881 2.10.6.5).
 
     NFSv4.0 has nothing like it: the retry runs anew.
     """
-    session = compound.session if compound is not None else None
-    log.error("intent.undecidable", intent=intent.key.hex(), reason=why, session=session and session.sessionid.hex())
     server.recovered["undecidable"] += 1
     changes = ChangeSet()
-    changes.remove(INTENT, intent.key)
+    changes.remove(INTENT, key)
+    session = server.state.sessions.get(session_of(key))
     if session is not None:
         state = server.state
         state.remove_session(changes, session)

@@ -100,6 +100,11 @@ def intent_key(c: Compound) -> bytes:
     return _DUPLICATE_PREFIX + record_key(c.duplicate_key)
 
 
+def session_of(key: bytes) -> bytes:
+    """The session that an intent's key names; empty for NFSv4.0."""
+    return key[1:17] if key[:1] == _SLOT_PREFIX else b""
+
+
 def encode_intent(c: Compound, before: Before | None) -> bytes:
     """stored_intent, by hand, because every change of a file system waits for it.
 

@@ -109,9 +109,17 @@ class KernelFileSystem(PosixFileSystem):
         return (entry for entry in entries if entry[1] != TOMB_DIRECTORY)
 
     def _begin(self, parent: Node, name: bytes, cred: Credentials) -> int:
+        self._refuse_tombs(parent, name)
+        return super()._begin(parent, name, cred)
+
+    def rename(self, parent: Node, name: bytes, newparent: Node, newname: bytes, cred: Credentials) -> None:
+        """Move a name; not onto the tombs."""
+        self._refuse_tombs(newparent, newname)
+        super().rename(parent, name, newparent, newname, cred)
+
+    def _refuse_tombs(self, parent: Node, name: bytes) -> None:
         if name == TOMB_DIRECTORY and parent is self.root:
             raise PermissionError(errno.EACCES, "the server's own directory")
-        return super()._begin(parent, name, cred)
 
     def identify(self, parent: Node, name: bytes, cred: Credentials) -> bytes:
         """Return the kernel's handle of a name, empty for a free one."""

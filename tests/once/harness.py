@@ -109,7 +109,7 @@ def patched(boundaries: Boundaries) -> Iterator[None]:
             store = open_store(*given, **named)
             flush = store.flush
             store.flush = (  # type: ignore[method-assign]
-                lambda: boundaries.around("commit", flush) if store._queue else None
+                lambda: boundaries.around("commit", flush) if store._queue and not boundaries.dead else None
             )
             return store
 
@@ -159,9 +159,10 @@ class Wire:
 class World:
     """Directories, the server on them, and one client."""
 
-    def __init__(self, boundaries: Boundaries, directory: Path, handles: str = "kernel") -> None:
+    def __init__(self, boundaries: Boundaries, directory: Path, handles: str = "kernel", options: str = "") -> None:
         self.boundaries = boundaries
         self.handles = handles
+        self.options = options
         self.directory = Path(tempfile.mkdtemp(dir=directory))
         self.export = self.directory / "export"
         self.export.mkdir()
@@ -175,7 +176,7 @@ class World:
         config = load_config(
             options={"state": (str(self.directory / "state"),) * 2, "listen": ("127.0.0.1:0",) * 2,
                      "handles": (self.handles,) * 2},
-            exports=[f"{self.export}=/,insecure,no_root_squash"],
+            exports=[f"{self.export}=/,insecure,no_root_squash{self.options}"],
         )
         self.loop = asyncio.new_event_loop()
         self.server = Server(config)
@@ -214,6 +215,11 @@ class World:
         self.server._flush()
         assert self.wire.body is not None
         return self.wire.body
+
+    def restart(self) -> None:
+        """Die, and start again."""
+        self.die()
+        self.start()
 
     def record(self, minor: int, *operations: ops.Op) -> bytes:
         """A call's record."""

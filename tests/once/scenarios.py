@@ -24,7 +24,7 @@ NEW_OWNER = 1234
 class Client:
     """One client of a minor version; `held` and `handle` are of the file that a setup has opened."""
 
-    def __init__(self, world: World, minor: int) -> None:
+    def __init__(self, world: World, minor: int, name: bytes = b"client") -> None:
         self.world = world
         self.minor = minor
         self.seqid = 0
@@ -34,13 +34,13 @@ class Client:
         self.held = ops.ANONYMOUS
         self.handle = b""
         if minor:
-            made: Any = self.plain(ops.exchange_id(b"client"))[0].eir_resok4
+            made: Any = self.plain(ops.exchange_id(name))[0].eir_resok4
             self.clientid = made.eir_clientid
             begun: Any = self.plain(ops.create_session(self.clientid, made.eir_sequenceid))[0].csr_resok4
             self.sessionid = begun.csr_sessionid
             self.ok(ops.reclaim_complete())
         else:
-            told: Any = self.plain(ops.setclientid(b"client"))[0].resok4
+            told: Any = self.plain(ops.setclientid(name))[0].resok4
             self.clientid = told.clientid
             self.plain(ops.setclientid_confirm(self.clientid, told.setclientid_confirm))
         self.root: bytes = self.ok(ops.putrootfh(), ops.getfh())[-1].resok4.object
