@@ -25,11 +25,12 @@ from nfsd.duplicates import DuplicateCache
 from nfsd.errors import Nfs4Error
 from nfsd.exports import AUTH_NONE, Namespace, parse_exports
 from nfsd.log import get_logger, limiter
+from nfsd.state.reclaim import Reclaim
 from nfsd.state.sessions import Session
 from nfsd.state.state import State
 from nfsd.transport import SCRATCH_SIZE, Connection
 from nfsd.vfs.process import prepare_process
-from statestore import NAME, ChangeSet, LmdbStore
+from statestore import META, NAME, ChangeSet, LmdbStore
 from xdr.generated import nfs4
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Server:
                 entries.append((kind, key, value))
         for damage in store.damaged:
             log.error("record.damaged", record=str(damage))
-        for line in self.state.load(entries, self.now()):
+        for line in self._recover(entries):
             log.error("record.left_out", record=line)
         self.namespace = Namespace(
             parse_exports(config.exports),
@@ -163,6 +164,21 @@ class Server:
             log.warning("server.single_user", reason="not root: every operation runs as the server's own user")
         state = self.state
         log.info("state.loaded", clients=len(state.clients), opens=len(state.opens), locks=len(state.locks))
+
+    def _recover(self, entries: list[tuple[int, bytes, bytes]]) -> list[str]:
+        """Resume what the store holds, or let clients claim it; a line for each record that is of no use."""
+        now, state = self.now(), self.state
+        state.blackout_until = now + self.config.blackout_s if self.config.blackout_response == "retry" else now
+        if self.config.recovery == "resume":
+            return state.load(entries, now)
+        left_out = state.load([entry for entry in entries if entry[0] == META], now)
+        reclaim = Reclaim(now + self.config.blackout_s)
+        changes = reclaim.load(entries)
+        if changes:
+            self.store.wait(self.store.commit(changes))
+        if len(reclaim):
+            state.reclaim = reclaim
+        return left_out + reclaim.left_out
 
     async def stop(self) -> None:
         """Close the sockets, finish what runs, make everything durable."""
@@ -367,7 +383,9 @@ class Server:
         return found
 
     def sequence_flags(self, session: Session) -> int:
-        """SEQ4_STATUS bits (RFC 8881 18.46.3): nothing is amiss while no callbacks are made."""
+        """SEQ4_STATUS bits (RFC 8881 18.46.3): a back channel that was agreed on is down until a connection has it."""
+        if session.flags and not session.back_connections:
+            return nfs4.SEQ4_STATUS_CB_PATH_DOWN_SESSION
         return 0
 
     def writes_lost(self, first: bool = False) -> None:

@@ -66,18 +66,22 @@ def op_open(c: Compound, args: nfs4.OPEN4args) -> nfs4.OPEN4resok:
     creating = args.openhow.opentype == nfs4.OPEN4_CREATE
     if claim == nfs4.CLAIM_NULL:
         found = _by_name(c, args, creating)
+    elif claim == nfs4.CLAIM_PREVIOUS:
+        found = _claimed(c, args, client, access, deny)
     elif claim == nfs4.CLAIM_FH and c.minor:
         if creating:
             raise Nfs4Error(nfs4.NFS4ERR_INVAL, "creating by file handle")
         found = _Found(c.node(), False, 0, nfs4.change_info4(False, 0, 0), None)
     else:
-        raise _claim_error(c, client, claim)
+        raise _claim_error(c, claim)
     node = found.node
     _require_regular(c, node)
     cred = c.as_caller(node)
     state = c.server.state
-    if not found.created:
-        _require_permission(c, node, cred, access)
+    if claim != nfs4.CLAIM_PREVIOUS:
+        state.check_blackout(c, node.handle, client)
+        if not found.created:
+            _require_permission(c, node, cred, access)
     truncating = not found.created and found.size is not None
     opens.check_shares(state, c, node.handle, access | (_WRITE if truncating else 0), deny)
     if truncating:
@@ -123,11 +127,19 @@ def _modes(c: Compound, args: nfs4.OPEN4args) -> tuple[int, int]:
     return access, deny
 
 
-def _claim_error(c: Compound, client: Client, claim: int) -> Nfs4Error:
-    """Why a claim cannot be met: nothing is being reclaimed, and no delegations are given out."""
-    if claim == nfs4.CLAIM_PREVIOUS:
-        c.node()
-        return Nfs4Error(nfs4.NFS4ERR_NO_GRACE, f"{client.label} has nothing to reclaim")
+def _claimed(c: Compound, args: nfs4.OPEN4args, client: Client, access: int, deny: int) -> _Found:
+    """CLAIM_PREVIOUS: the record of before decides (RFC 8881 8.4.2.1).  Raises NO_GRACE, RECLAIM_BAD."""
+    node = c.node()
+    state = c.server.state
+    if state.reclaim is None or c.minor and client.reclaim_complete:
+        raise Nfs4Error(nfs4.NFS4ERR_NO_GRACE, f"{client.label} has nothing to reclaim")
+    key = opens.key_of(state, client, args.owner.owner, node.handle)
+    state.reclaim.claim_open(key, access, deny, c.now)
+    return _Found(node, False, 0, nfs4.change_info4(False, 0, 0), None)
+
+
+def _claim_error(c: Compound, claim: int) -> Nfs4Error:
+    """Why a claim cannot be met: no delegations are given out."""
     if claim in (nfs4.CLAIM_DELEGATE_PREV, nfs4.CLAIM_DELEG_PREV_FH):
         return Nfs4Error(nfs4.NFS4ERR_NOTSUPP, "delegations are not kept over a client's restart")
     if claim == nfs4.CLAIM_DELEGATE_CUR or c.minor and claim == nfs4.CLAIM_DELEG_CUR_FH:

@@ -60,6 +60,8 @@ def op_sequence(c: Compound, args: nfs4.SEQUENCE4args) -> nfs4.SEQUENCE4resok:
     if len(c.call.data) > fore.request_size_max:
         raise Nfs4Error(nfs4.NFS4ERR_REQ_TOO_BIG, f"{len(c.call.data)} bytes; at most {fore.request_size_max}")
     client = session.client
+    if slot.resumed and not c.server.state.has_returned(client):
+        log.info("client.resumed", client=client.label, peer=c.connection.peer, opens=len(client.opens))
     client.renewed = c.now
     slot.running = c
     slot.resumed = False
@@ -152,6 +154,8 @@ def op_create_session(c: Compound, args: nfs4.CREATE_SESSION4args) -> nfs4.CREAT
     client.sessions[session.sessionid] = session
     state.sessions[session.sessionid] = session
     session.connections.add(c.connection.number)
+    if flags & nfs4.CREATE_SESSION4_FLAG_CONN_BACK_CHAN:
+        session.back_connections.add(c.connection.number)
     c.connection.joined(session)
     client.create_sequence = args.csa_sequence
     packer = nfs4.Nfs4Packer()
@@ -268,6 +272,8 @@ def op_bind_conn_to_session(
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, f"direction {args.bctsa_dir}")
     session.client.renewed = c.now
     session.connections.add(c.connection.number)
+    if direction != nfs4.CDFS4_FORE:
+        session.back_connections.add(c.connection.number)
     c.connection.joined(session)
     return nfs4.BIND_CONN_TO_SESSION4resok(session.sessionid, direction, False)
 
