@@ -49,5 +49,6 @@ def test_back_channel_down_until_bound(patient: ServerProcess, connect: Connect)
     session.connection = connect(patient)
     down = nfs4.SEQ4_STATUS_CB_PATH_DOWN_SESSION
     assert session.call().results[0].sr_resok4.sr_status_flags == down
-    assert session.connection.call(ops.bind_conn_to_session(session.sessionid, nfs4.CDFC4_FORE_OR_BOTH)).status == nfs4.NFS4_OK
+    bind = ops.bind_conn_to_session(session.sessionid, nfs4.CDFC4_FORE_OR_BOTH)
+    assert session.connection.call(bind).status == nfs4.NFS4_OK
     assert session.call().results[0].sr_resok4.sr_status_flags == 0
