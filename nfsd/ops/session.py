@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from nfsd.errors import REPLY_HEAD_SIZE, Held, Nfs4Error, Replay, ReplayedResult
@@ -21,6 +22,7 @@ _REPLY_SIZE_MIN = 256
 # As the Linux server: a cached reply holds no data, so this is plenty.
 _REPLY_CACHED_MAX = 4096
 _OPERATIONS_MIN = 2
+_SEQUENCE_OK = struct.Struct(">II16s5I")
 _KNOWN_FLAGS = (
     nfs4.CREATE_SESSION4_FLAG_PERSIST
     | nfs4.CREATE_SESSION4_FLAG_CONN_BACK_CHAN
@@ -36,8 +38,8 @@ _DIRECTIONS = {
 }
 
 
-def op_sequence(c: Compound, args: nfs4.SEQUENCE4args) -> nfs4.SEQUENCE4resok:
-    """Begin a request on a slot, or answer a retry from the reply cache (RFC 8881 2.10.6).
+def op_sequence(c: Compound, args: nfs4.SEQUENCE4args) -> bytes:
+    """Begin a request on a slot, or answer a retry from the reply cache (RFC 8881 2.10.6): the encoded SEQUENCE4res.
 
     Raises Replay and Held for retries; BADSESSION, BADSLOT, SEQ_MISORDERED, SEQ_FALSE_RETRY, RETRY_UNCACHED_REP,
     TOO_MANY_OPS, REQ_TOO_BIG, BAD_HIGH_SLOT.
@@ -82,8 +84,9 @@ def op_sequence(c: Compound, args: nfs4.SEQUENCE4args) -> nfs4.SEQUENCE4resok:
         session.connections.add(connection)
         c.connection.joined(session)
     highest = len(slots) - 1
-    return nfs4.SEQUENCE4resok(
-        session.sessionid, seqid, args.sa_slotid, highest, highest, c.server.sequence_flags(session)
+    flags = c.server.sequence_flags(session) if session.flags else 0
+    return _SEQUENCE_OK.pack(
+        nfs4.OP_SEQUENCE, nfs4.NFS4_OK, session.sessionid, seqid, args.sa_slotid, highest, highest, flags
     )
 
 
