@@ -4,6 +4,7 @@ This room imports the standard library, and its engine in one file. It knows no 
 its own bytes into the values of records, and nobody here looks inside.
 """
 
+from statestore.directory import lock_directory, read_secret, touch
 from statestore.errors import (
     StoreDamaged,
     StoreError,
@@ -75,7 +76,10 @@ __all__ = [
     "StoreNewer",
     "dump",
     "kind_name",
+    "lock_directory",
     "open_readonly",
+    "read_secret",
     "resume_key",
+    "touch",
     "verify",
 ]
