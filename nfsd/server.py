@@ -14,7 +14,7 @@ import os
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ from nfsd.transport import SCRATCH_SIZE, Connection
 from nfsd.turn import Phases, Turn
 from nfsd.vfs import kernelmode
 from nfsd.vfs.process import prepare_process
-from statestore import NAME, ChangeSet, LmdbStore, StoreError, read_secret, touch
+from statestore import NAME, ChangeSet, LmdbStore, StoreError, read_secret, rehearse, touch
 from xdr.generated import nfs4
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ class Server:
             if config.handles != "table" and all(kernelmode.usable(export.path) for export in exports):
                 self._open_namespace(read_secret(config.state), ())
             touch(config.state)
+            rehearse()
         except (StoreError, OSError, ExportError) as error:
             log.warning("server.unprepared", reason=str(error))
 
@@ -181,16 +182,12 @@ class Server:
             random_bytes=self.random_bytes,
         )
         rows: list[tuple[bytes, bytes]] = []
-        entries: list[tuple[int, bytes, bytes]] = []
-        for kind, key, value in store.load():
-            if kind == NAME:
-                rows.append((key, value))
-            else:
-                entries.append((kind, key, value))
+        for left_out in self.state.load_steps(self._entries(rows), self.now()):
+            for line in left_out:
+                log.error("record.left_out", record=line)
+            await asyncio.sleep(0)
         for damage in store.damaged:
             log.error("record.damaged", record=str(damage))
-        for line in self.state.load(entries, self.now()):
-            log.error("record.left_out", record=line)
         if not hasattr(self, "namespace"):
             self._open_namespace(secret, rows)
         self.namespace.adopt_thread()
@@ -200,6 +197,14 @@ class Server:
                 log.warning("export.table_handles", path=export.path, reason="files moved behind the server go stale")
         if not self.namespace.acts_as_caller:
             log.warning("server.single_user", reason="not root: every operation runs as the server's own user")
+
+    def _entries(self, rows: list[tuple[bytes, bytes]]) -> Iterator[tuple[int, bytes, bytes]]:
+        """What the store holds for the state; the names for table handles go to `rows`."""
+        for entry in self.store.load():
+            if entry[0] == NAME:
+                rows.append(entry[1:])
+            else:
+                yield entry
 
     def _open_namespace(self, secret: bytes, rows: Iterable[tuple[bytes, bytes]]) -> None:
         self.namespace = Namespace(

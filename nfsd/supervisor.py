@@ -222,14 +222,15 @@ class Supervisor:
         if self._stopping:
             self._exit_code = 0 if code == 0 else EXIT_FAILED
             return
-        log.warning("worker.died", role=role, worker_pid=worker.pid, **cause)
-        if not self._has_served:
+        if self._has_served:
+            self._count_death(worker)
+            self._takeovers += 1
+            self._promote(noticed)
+        else:
             # It has said why; what is wrong at the first start does not mend by itself.
             self._exit_code = code or EXIT_FAILED
-            return
-        self._count_death(worker)
-        self._takeovers += 1
-        self._promote(noticed)
+        # Only now: clients wait.
+        log.warning("worker.died", role=role, worker_pid=worker.pid, **cause)
 
     # -- who serves ---------------------------------------------------------------------------------------
 

@@ -179,17 +179,18 @@ async def _worker(config: Config, server: Resumable, connection: socket.socket) 
     server.take_turn(turn)
     control = ControlServer(config.control, server)
     figures = Figures(config, server)
+    answering = None
     if turn.first:
         log.info("server.starting", config=as_plain(config))
     else:
-        # Before the server, so that it can be asked what it is doing.
-        await _start_side("control", turn, control.start)
+        # It runs as soon as the server's start leaves it a moment, and can say then what keeps it.
+        answering = asyncio.create_task(_start_side("control", turn, control.start))
     if turn.delay_s:
         await asyncio.wait((stopping,), timeout=turn.delay_s)
     try:
         if not channel.stop.is_set():
             await server.start()
-            if turn.first:
+            if answering is None:
                 await control.start()
             await _start_side("metrics", turn, figures.start)
             channel.say(serving=server.status()["recovery"])
@@ -197,6 +198,8 @@ async def _worker(config: Config, server: Resumable, connection: socket.socket) 
             await _until(channel.stop, lambda: channel.say(beat=True), turn.beat_s)
     finally:
         await figures.stop()
+        if answering is not None:
+            await answering
         await control.stop()
         await server.stop()
     log.info("server.stopped")

@@ -29,7 +29,7 @@ from statestore.kinds import (
     STREAM,
     kind_name,
 )
-from statestore.lmdbstore import LmdbReader, LmdbStore, open_readonly
+from statestore.lmdbstore import LmdbReader, LmdbStore, open_readonly, rehearse
 from statestore.memory import MemoryStore
 from statestore.ranges import TO_END, Range, RangeSet
 from statestore.records import ChangeSet, Damage
@@ -79,6 +79,7 @@ __all__ = [
     "lock_directory",
     "open_readonly",
     "read_secret",
+    "rehearse",
     "resume_key",
     "touch",
     "verify",

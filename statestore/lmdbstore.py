@@ -8,6 +8,7 @@ and the meta page is synced with its data: the faster settings can lose or damag
 """
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -296,6 +297,21 @@ def open_readonly(directory: Path) -> LmdbReader:
         if isinstance(error, _DAMAGE_ERRORS):
             raise StoreDamaged(f"{directory / DATA_NAME} is damaged: {error}; restore a backup") from error
         raise
+
+
+def rehearse() -> None:
+    """Open a store of no use and close it: the first one that a process opens takes some milliseconds more.
+
+    Raises StoreError, OSError.
+    """
+
+    def refuse(error: BaseException) -> None:
+        raise error
+
+    with tempfile.TemporaryDirectory() as name:
+        store = LmdbStore.open(Path(name), level="process", on_failure=refuse)
+        list(store.load())
+        store.close()
 
 
 def _read_own(txn: lmdb.Transaction, directory: Path) -> int | None:
