@@ -54,6 +54,10 @@ class Refused(NoServer):
     """There is a socket, but its server has died."""
 
 
+class Interrupted(ControlError):
+    """The server ended the conversation: perhaps it has died."""
+
+
 class Resuming(ControlError):
     """The server is taking over and cannot tell yet."""
 
@@ -113,13 +117,18 @@ class ControlServer:
 
     def _bind(self) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # It gets its name when it is complete and takes that over in one step: at a takeover there is never none.
+        made = self._path.with_name(self._path.name + ".new")
         try:
-            self._clear_path()
-            with _socket_path(self._path) as name:
+            self._check_path()
+            made.unlink(missing_ok=True)
+            with _socket_path(made) as name:
                 # The mode is set on the socket before it has a name, so no moment is open to others.
                 os.fchmod(listener.fileno(), 0o600)
                 listener.bind(name)
-            os.chmod(self._path, 0o600)
+            listener.listen(CONNECTIONS_MAX)
+            os.chmod(made, 0o600)
+            os.rename(made, self._path)
             about = os.lstat(self._path)
         except OSError as error:
             listener.close()
@@ -130,8 +139,8 @@ class ControlServer:
         self._identity = (about.st_dev, about.st_ino)
         return listener
 
-    def _clear_path(self) -> None:
-        """Remove a socket that a dead server left behind."""
+    def _check_path(self) -> None:
+        """Make sure that nobody else's is replaced: a socket that a dead server left behind may be."""
         try:
             about = os.lstat(self._path)
         except FileNotFoundError:
@@ -143,7 +152,6 @@ class ControlServer:
             try:
                 probe.connect(name)
             except ConnectionRefusedError:
-                os.unlink(self._path)
                 return
         raise ControlError(f"another server answers on {self._path}: stop it, or choose another --control")
 
@@ -239,8 +247,10 @@ def ask(path: Path, command: str, *, timeout_s: float = 10.0, **arguments: Any) 
     while True:
         try:
             return _ask_once(path, command, timeout_s, arguments)
-        except (Refused, Resuming):
-            if time.monotonic() >= end_s:
+        except (Refused, Resuming, Interrupted) as error:
+            # What only asks may ask twice.
+            again = command in LISTINGS or not isinstance(error, Interrupted)
+            if not again or time.monotonic() >= end_s:
                 raise
         time.sleep(RETRY_POLL_S)
 
@@ -263,13 +273,13 @@ def _ask_once(path: Path, command: str, timeout_s: float, arguments: dict[str, A
     except TimeoutError as error:
         raise ControlError(f"no answer on {path} within {timeout_s:g} s: see the server's log") from error
     except OSError as error:
-        raise ControlError(f"the server on {path} ended the conversation: {error.strerror}") from error
+        raise Interrupted(f"the server on {path} ended the conversation: {error.strerror}") from error
     return _result(line, path)
 
 
 def _result(line: bytes, path: Path) -> Any:
     if not line.endswith(b"\n"):
-        raise ControlError(f"the server on {path} stopped in the middle of its answer: see its log")
+        raise Interrupted(f"the server on {path} stopped in the middle of its answer: see its log")
     try:
         reply = json.loads(line)
     except ValueError as error:
