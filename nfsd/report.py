@@ -25,13 +25,21 @@ _MODES = {0: "none", 1: "read", 2: "write", 3: "both"}
 
 def status(server: Server) -> dict[str, Any]:
     """One object for the whole server."""
-    state = server.state
-    return {
-        "role": "active",
+    turn = server.turn
+    about = {
+        "role": server.role,
         "node": server.config.node,
-        "epoch": server.store.epoch,
         "pid": os.getpid(),
-        "supervisor_pid": os.getpid(),
+        "supervisor_pid": turn.supervisor_pid if turn is not None else os.getpid(),
+        "warm_pid": turn.warm_pid if turn is not None else None,
+        "takeovers": turn.takeovers if turn is not None else 0,
+        "recovery": server.recovery,
+    }
+    if server.role == "resuming":
+        return about
+    state = server.state
+    return about | {
+        "epoch": server.store.epoch,
         "listen": server.address,
         "durability": server.config.durability,
         "clients": len(state.clients),
@@ -40,7 +48,6 @@ def status(server: Server) -> dict[str, Any]:
         "locks": sum(len(ranges) for ranges in state.ranges.values()),
         "delegations": 0,
         "connections": len(server.connections),
-        "recovery": server.recovery,
     }
 
 
@@ -123,5 +130,7 @@ def metrics(server: Server) -> Snapshot:
         "commits_total": server.commits,
         "commit_records_total": server.commit_records,
         "epoch": server.store.epoch,
+        "takeovers_total": server.turn.takeovers if server.turn is not None else 0,
+        "takeover_phase_seconds": server.recovery,
         "log_lines_lost_total": logging_.lines_lost(),
     }

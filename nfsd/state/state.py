@@ -7,7 +7,8 @@ changes it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import struct
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
@@ -20,7 +21,6 @@ from nfsd.state.opens import OpenState
 from nfsd.state.owners import SeqidOwner
 from nfsd.state.reclaim import Reclaim
 from nfsd.state.sessions import Channel, Session
-from nfsd.vfs.interface import Credentials
 from statestore import HOLDER, META, OPEN, OWNER, RANGE, SLOT, STREAM, ChangeSet, RangeSet, ShareTable
 from xdr.codec import XdrError
 from xdr.generated import nfs4, stored
@@ -38,6 +38,8 @@ _SEQID_MAX = 0xFFFFFFFF
 COURTESY_S = 24 * 3600.0
 
 _EXPIRED_MAX = 65_536
+# Records loaded at a time, while nobody else may run: about 30 ms.
+_STEP = 8192
 
 
 class Recent:
@@ -98,6 +100,8 @@ class State:
         self.blackout_until = now
         self._session_count = epoch << 32
         self._started = now
+        # While owners are loaded: what each of them holds.
+        self._by_owner: dict[Client, dict[tuple[bool, bytes], list[OpenState | LockState]]] = {}
 
     # -- stateids -----------------------------------------------------------------------------------------
 
@@ -285,6 +289,10 @@ class State:
 
         Returns a line for each record that had to be left out because what it belongs to is missing or damaged.
         """
+        return [line for lines in self.load_steps(entries, now) for line in lines]
+
+    def load_steps(self, entries: Iterable[tuple[int, bytes, bytes]], now: float) -> Iterator[list[str]]:
+        """The same in steps of some milliseconds, each with the lines of what it left out."""
         loaders = {
             HOLDER: self._load_client,
             STREAM: self._load_session,
@@ -294,20 +302,25 @@ class State:
             OWNER: self._load_owner,
         }
         sorted_entries: dict[int, list[tuple[bytes, bytes]]] = {kind: [] for kind in loaders}
-        for kind, key, value in entries:
+        for number, (kind, key, value) in enumerate(entries):
             if kind in sorted_entries:
                 sorted_entries[kind].append((key, value))
             elif kind == META and key == INSTANCES_KEY:
                 self.instances = Instances.of_stored(value)
+            if not number % _STEP:
+                yield []
         self._started = now
-        left_out = []
         for kind, load in loaders.items():
-            for key, value in sorted_entries[kind]:
-                try:
-                    load(key, value)
-                except (KeyError, XdrError, Nfs4Error, ValueError) as error:
-                    left_out.append(f"record {kind} {key.hex()}: {error!r}")
-        return left_out
+            rows = sorted_entries.pop(kind)
+            for start in range(0, len(rows), _STEP):
+                left_out = []
+                for key, value in rows[start : start + _STEP]:
+                    try:
+                        load(key, value)
+                    except (KeyError, XdrError, Nfs4Error, ValueError, IndexError, struct.error) as error:
+                        left_out.append(f"record {kind} {key.hex()}: {error!r}")
+                yield left_out
+        self._by_owner.clear()
 
     def _load_client(self, _key: bytes, value: bytes) -> None:
         kept = records.decode_client(value)
@@ -360,24 +373,23 @@ class State:
         if kept.closed:
             self.closed[kept.closed] = owner
         (client.lock_owners if kept.is_lock_owner else client.open_owners)[kept.owner] = owner
-        for held in client.opens.values():
-            if not kept.is_lock_owner and held.owner == kept.owner:
-                held.seqid_owner = owner
-                owner.users += 1
-            for lock in (held.locks or {}).values():
-                if kept.is_lock_owner and lock.owner == kept.owner:
-                    lock.seqid_owner = owner
-                    owner.users += 1
+        if client not in self._by_owner:
+            self._by_owner[client] = _by_owner(client)
+        for state in self._by_owner[client].get((kept.is_lock_owner, kept.owner), ()):
+            state.seqid_owner = owner
+            owner.users += 1
 
     def _load_open(self, key: bytes, value: bytes) -> None:
-        kept = records.decode_open(value)
-        client = self.clients.by_id[kept.clientid]
-        caller = Credentials(kept.uid, kept.gid, tuple(kept.groups))
-        held = OpenState(client, key, kept.object, kept.owner, kept.instance, caller)
-        held.access, held.deny = kept.access, kept.deny
-        held.access_seen, held.deny_seen = kept.access_seen, kept.deny_seen
-        held.seqid = kept.seqid
-        self.shares.add(held.handle, key, client.key, held.access, held.deny)
+        clientid, access, deny, access_seen, deny_seen, seqid, instance, owner, handle, caller = (
+            records.open_fields(value)
+        )
+        client = self.clients.by_id[clientid]
+        held = OpenState(client, key, handle, owner, instance, caller)
+        held.access, held.deny = access, deny
+        held.access_seen, held.deny_seen = access_seen, deny_seen
+        held.seqid = seqid
+        # The record begins with its holder's key.
+        self.shares.add(handle, key, value[:8], access, deny)
         self.opens[key] = held
         self.stateids[held.other] = held
         client.opens[key] = held
@@ -395,6 +407,16 @@ class State:
         if held.locks is None:
             held.locks = {}
         held.locks[lock.other] = lock
+
+
+def _by_owner(client: Client) -> dict[tuple[bool, bytes], list[OpenState | LockState]]:
+    """What each of an NFSv4.0 client's owners holds, by whether it is a lock owner and its name."""
+    found: dict[tuple[bool, bytes], list[OpenState | LockState]] = {}
+    for held in client.opens.values():
+        found.setdefault((False, held.owner), []).append(held)
+        for lock in (held.locks or {}).values():
+            found.setdefault((True, lock.owner), []).append(lock)
+    return found
 
 
 def _channel(kept: stored.stored_channel) -> Channel:
