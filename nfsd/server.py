@@ -29,6 +29,7 @@ from nfsd.errors import Nfs4Error
 from nfsd.exports import AUTH_NONE, Export, ExportError, Namespace, parse_exports
 from nfsd.log import get_logger, limiter
 from nfsd.sockets import BACKLOG, open_listeners, text_of
+from nfsd.state.reclaim import Reclaim
 from nfsd.state.sessions import Session
 from nfsd.state.state import State
 from nfsd.transport import SCRATCH_SIZE, Connection
@@ -182,7 +183,7 @@ class Server:
             random_bytes=self.random_bytes,
         )
         rows: list[tuple[bytes, bytes]] = []
-        for left_out in self.state.load_steps(self._entries(rows), self.now()):
+        for left_out in self._recover(self._entries(rows)):
             for line in left_out:
                 log.error("record.left_out", record=line)
             await asyncio.sleep(0)
@@ -218,6 +219,26 @@ class Server:
             commit=self._commit_names,
             born_ns=time.time_ns(),
         )
+
+    def _recover(self, entries: Iterable[tuple[int, bytes, bytes]]) -> Iterator[list[str]]:
+        """Resume what the store holds, or let clients claim it, in steps.
+
+        Each step yields a line for every record that is of no use.
+        """
+        now, state = self.now(), self.state
+        state.blackout_until = now + self.config.blackout_s if self.config.blackout_response == "retry" else now
+        if self.config.recovery == "resume":
+            yield from state.load_steps(entries, now)
+            return
+        kept = list(entries)
+        yield from state.load_steps([entry for entry in kept if entry[0] == META], now)
+        reclaim = Reclaim(now + self.config.blackout_s)
+        changes = reclaim.load(kept)
+        if changes:
+            self.store.wait(self.store.commit(changes))
+        if len(reclaim):
+            state.reclaim = reclaim
+        yield reclaim.left_out
 
     async def stop(self) -> None:
         """Close the sockets, finish what runs, make everything durable."""
@@ -429,7 +450,9 @@ class Server:
         return found
 
     def sequence_flags(self, session: Session) -> int:
-        """SEQ4_STATUS bits (RFC 8881 18.46.3): nothing is amiss while no callbacks are made."""
+        """SEQ4_STATUS bits (RFC 8881 18.46.3): a back channel that was agreed on is down until a connection has it."""
+        if session.flags and not session.back_connections:
+            return nfs4.SEQ4_STATUS_CB_PATH_DOWN_SESSION
         return 0
 
     def writes_lost(self) -> None:

@@ -86,6 +86,7 @@ class Connection(asyncio.BufferedProtocol):
         self._out.clear()
         for session in self.sessions:
             session.connections.discard(self.number)
+            session.back_connections.discard(self.number)
         self.sessions.clear()
         self.server.connection_closed(self)
         log.debug("connection.closed", peer=self.peer, reason=str(exc) if exc else "end of stream")

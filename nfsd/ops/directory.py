@@ -64,6 +64,13 @@ def require_writable(node: Node) -> None:
         raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only export")
 
 
+def require_unclaimed(c: Compound, parent: Node, name: bytes, cred: Credentials) -> None:
+    """Raise Nfs4Error GRACE where the name's object may still be claimed by somebody else (RFC 8881 8.4.2.1)."""
+    state = c.server.state
+    if state.reclaim is not None:
+        state.check_blackout(c, parent.fs.lookup(parent, name, cred).handle, c.client)
+
+
 def change_of(node: Node) -> int:
     """The node's change attribute now."""
     fs = node.fs
@@ -263,6 +270,7 @@ def op_remove(c: Compound, args: nfs4.REMOVE4args) -> nfs4.REMOVE4resok:
     name = check_name(parent, args.target)
     cred = c.as_caller(parent)
     require_writable(parent)
+    require_unclaimed(c, parent, name, cred)
     before = change_of(parent)
     parent.fs.remove(parent, name, cred)
     return nfs4.REMOVE4resok(change_info(parent, before))

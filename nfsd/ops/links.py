@@ -5,12 +5,20 @@ Owns their argument rules.  Must not know how a file system keeps an open file t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
-from nfsd.ops.directory import change_info, change_of, check_name, require_directory, require_writable
+from nfsd.ops.directory import (
+    change_info,
+    change_of,
+    check_name,
+    require_directory,
+    require_unclaimed,
+    require_writable,
+)
 from nfsd.vfs.interface import Credentials, Node
 from xdr.generated import nfs4
 
@@ -52,6 +60,9 @@ def op_rename(c: Compound, args: nfs4.RENAME4args) -> nfs4.RENAME4resok:
     if _is_same_object(source, oldname, target, newname, cred):
         unchanged = change_of(source), change_of(target)
         return nfs4.RENAME4resok(*(nfs4.change_info4(True, value, value) for value in unchanged))
+    require_unclaimed(c, source, oldname, cred)
+    with contextlib.suppress(FileNotFoundError):
+        require_unclaimed(c, target, newname, cred)
     source_before = change_of(source)
     target_before = change_of(target)
     source.fs.rename(source, oldname, target, newname, cred)

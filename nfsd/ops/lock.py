@@ -31,9 +31,13 @@ def op_lock(c: Compound, args: nfs4.LOCK4args) -> nfs4.LOCK4resok:
     need = nfs4.OPEN4_SHARE_ACCESS_WRITE if exclusive else nfs4.OPEN4_SHARE_ACCESS_READ
     if not held.access & need:
         raise Nfs4Error(nfs4.NFS4ERR_OPENMODE, "the open does not allow that lock")
-    if args.reclaim:
-        raise Nfs4Error(nfs4.NFS4ERR_NO_GRACE, "there is nothing to reclaim")
     state = c.server.state
+    if args.reclaim:
+        if state.reclaim is None or c.minor and held.client.reclaim_complete:
+            raise Nfs4Error(nfs4.NFS4ERR_NO_GRACE, "there is nothing to reclaim")
+        state.reclaim.claim_lock(held.key, owner, start, end, exclusive, c.now)
+    else:
+        state.check_blackout(c, node.handle, held.client)
     locks.check_range(state, c, node.handle, held.client.key + owner, start, end, exclusive)
     lock = locks.lock_state(state, c, held, owner)
     if seqid_owner is not None and lock.seqid_owner is None:

@@ -88,7 +88,8 @@ def check_range(
 ) -> None:
     """Whether nobody else's lock stands in the way; locks held by courtesy do not.
 
-    Raises Nfs4Error(DENIED) with the LOCK4denied that names the conflicting lock.
+    Raises Nfs4Error: DENIED with the LOCK4denied that names the conflicting lock, DELAY for a holder who may still
+    come back.
     """
     ranges = state.ranges.get(handle)
     if ranges is None:
@@ -99,6 +100,8 @@ def check_range(
         if holder is not None and state.take_from_expired(compound, holder):
             continue
         compound.revealed = True
+        if holder is not None and state.refusal(compound, holder, nfs4.NFS4ERR_DENIED) == nfs4.NFS4ERR_DELAY:
+            raise Nfs4Error(nfs4.NFS4ERR_DELAY, "its holder may still come back")
         length = nfs4.NFS4_UINT64_MAX if conflict.end == TO_END else conflict.end - conflict.start
         raise Nfs4Error(
             nfs4.NFS4ERR_DENIED,

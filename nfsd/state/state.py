@@ -19,6 +19,7 @@ from nfsd.state.ids import INSTANCES_KEY, Clientids, Instances
 from nfsd.state.locks import LockState
 from nfsd.state.opens import OpenState
 from nfsd.state.owners import SeqidOwner
+from nfsd.state.reclaim import Reclaim
 from nfsd.state.sessions import Channel, Session
 from statestore import HOLDER, META, OPEN, OWNER, RANGE, SLOT, STREAM, ChangeSet, RangeSet, ShareTable
 from xdr.codec import XdrError
@@ -93,6 +94,10 @@ class State:
         # Of NFSv4.0 clients that were removed: so that they hear EXPIRED, and do not try to reclaim.
         self.expired_stateids = Recent(_EXPIRED_MAX)
         self.expired_clientids = Recent(_EXPIRED_MAX)
+        # What may be claimed again, after a start with `--recovery reclaim`; None when that is over.
+        self.reclaim: Reclaim | None = None
+        # Until then a holder who has not come back yet is waited for (`blackout_response`).
+        self.blackout_until = now
         self._session_count = epoch << 32
         self._started = now
         # While owners are loaded: what each of them holds.
@@ -158,6 +163,7 @@ class State:
         """
         other, seqid = stateid.other, stateid.seqid
         if other == ANONYMOUS and seqid == 0 or other == BYPASS and seqid == _SEQID_MAX:
+            self.check_blackout(compound, node.handle, compound.client)
             if write or other == ANONYMOUS:
                 access = nfs4.OPEN4_SHARE_ACCESS_WRITE if write else nfs4.OPEN4_SHARE_ACCESS_READ
                 opens.check_shares(self, compound, node.handle, access, 0, nfs4.NFS4ERR_LOCKED)
@@ -182,6 +188,37 @@ class State:
         log.info("client.expired", client=client.label, opens=len(client.opens), reason="conflict")
         self.remove_client(compound.changes, client)
         return True
+
+    def has_returned(self, client: Client) -> bool:
+        """Whether a client has been heard of since this server took over."""
+        return client.renewed > self._started
+
+    def refusal(self, compound: Compound, holder: Client, status: int) -> int:
+        """How a conflict with `holder` is answered: `status`, or DELAY while it may still be on its way back."""
+        if compound.now >= self.blackout_until or self.has_returned(holder):
+            return status
+        return nfs4.NFS4ERR_DELAY
+
+    def check_blackout(self, compound: Compound, handle: bytes, client: Client | None) -> None:
+        """Whether a file is free of claims that others may still make.  Raises Nfs4Error(GRACE)."""
+        if self.reclaim is not None:
+            identity = client.identity if client is not None else b""
+            if self.reclaim.is_blacked_out(handle, identity, compound.now):
+                raise Nfs4Error(nfs4.NFS4ERR_GRACE, "its holder may still claim it")
+
+    def reclaim_complete(self, changes: ChangeSet, client: Client) -> None:
+        """A client claims nothing more."""
+        if self.reclaim is not None:
+            changes.merge(self.reclaim.complete(client.identity, client.opens))
+            if not len(self.reclaim):
+                self.end_reclaim(changes)
+
+    def end_reclaim(self, changes: ChangeSet) -> None:
+        """Nothing can be claimed any more."""
+        if self.reclaim is not None:
+            changes.merge(self.reclaim.end(self.opens))
+            self.reclaim = None
+            log.info("reclaim.ended")
 
     def remove_client(self, changes: ChangeSet, client: Client) -> None:
         """Remove a client with everything that it holds."""
@@ -223,6 +260,8 @@ class State:
     def reap(self, now: float) -> ChangeSet:
         """Remove what nobody will miss: unconfirmed clients, clients long expired, idle NFSv4.0 owners."""
         changes = ChangeSet()
+        if self.reclaim is not None and now >= self.reclaim.until:
+            self.end_reclaim(changes)
         for client in self.clients:
             idle_s = now - client.renewed
             if idle_s <= self.clients.lease_time_s:
