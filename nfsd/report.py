@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from nfsd.server import Server
     from nfsd.state.state import State
 
+# What is not known before the state has been loaded.
+_COUNTS = ("epoch", "clients", "sessions", "opens", "locks", "delegations", "connections")
 _MODES = {0: "none", 1: "read", 2: "write", 3: "both"}
 
 
@@ -35,13 +37,12 @@ def status(server: Server) -> dict[str, Any]:
         "takeovers": turn.takeovers if turn is not None else 0,
         "recovery": server.recovery,
     }
+    about |= {"listen": server.address, "durability": server.config.durability}
     if server.role == "resuming":
-        return about
+        return about | dict.fromkeys(_COUNTS)
     state = server.state
     return about | {
         "epoch": server.store.epoch,
-        "listen": server.address,
-        "durability": server.config.durability,
         "clients": len(state.clients),
         "sessions": len(state.sessions),
         "opens": len(state.opens),

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 log = get_logger()
 
 REAP_INTERVAL_S = 1.0
+VERIFIER_KEY = b"verifier"
 # A peer that does not take its last replies in this time may ask for them again.
 SEE_OFF_S, SEE_OFF_POLL_S = 1.0, 0.001
 # Callers remembered on one connection before they are all forgotten.
@@ -177,7 +178,6 @@ class Server:
         derived = hashlib.blake2b(b"server", key=secret, digest_size=16).hexdigest()
         self.server_owner = (config.server_owner or f"understudy-{derived}").encode()
         self.server_scope = (config.server_scope or f"understudy-{derived}").encode()
-        self.writes_lost(first=True)
         self.state = State(
             secret=secret,
             epoch=store.epoch,
@@ -194,6 +194,7 @@ class Server:
             await asyncio.sleep(0)
         for damage in store.damaged:
             log.error("record.damaged", record=str(damage))
+        self._choose_verifier()
         if not hasattr(self, "namespace"):
             self._open_namespace(secret, rows)
         self.namespace.adopt_thread()
@@ -209,8 +210,10 @@ class Server:
         for entry in self.store.load():
             if entry[0] == NAME:
                 rows.append(entry[1:])
-            else:
-                yield entry
+                continue
+            if entry[:2] == (META, VERIFIER_KEY):
+                self._verifier_generation = int.from_bytes(entry[2], "big")
+            yield entry
 
     def _open_namespace(self, secret: bytes, rows: Iterable[tuple[bytes, bytes]]) -> None:
         self.namespace = Namespace(
@@ -456,12 +459,20 @@ class Server:
             return nfs4.SEQ4_STATUS_CB_PATH_DOWN_SESSION
         return 0
 
-    def writes_lost(self, first: bool = False) -> None:
-        """Choose the write verifier: it changes exactly when unstable data may have been lost."""
-        if not first:
-            self._verifier_generation += 1
-        boot = _BOOT_ID.read_bytes()
-        seed = boot + self.config.node.encode() + self._verifier_generation.to_bytes(4, "big")
+    def writes_lost(self) -> None:
+        """In a thread: unstable data may have been lost, so the write verifier changes, over takeovers too."""
+        self._verifier_generation += 1
+        self._choose_verifier()
+        self._loop.call_soon_threadsafe(self._keep_verifier)
+
+    def _keep_verifier(self) -> None:
+        changes = ChangeSet()
+        changes.put(META, VERIFIER_KEY, self._verifier_generation.to_bytes(4, "big"))
+        self.store.wait(self.commit(changes))
+
+    def _choose_verifier(self) -> None:
+        """It is the same for all workers of a node, whose page cache outlives them, until the node starts anew."""
+        seed = _BOOT_ID.read_bytes() + self.config.node.encode() + self._verifier_generation.to_bytes(4, "big")
         self.write_verifier = hashlib.blake2b(seed, key=self.store.secret, digest_size=8).digest()
 
     # -- the control socket and the figures ---------------------------------------------------------------
