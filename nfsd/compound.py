@@ -36,6 +36,7 @@ log = get_logger()
 _TWO = struct.Struct(">2I")
 _WORD = struct.Struct(">I")
 _UNTAGGED = struct.Struct(">III")
+_NO_TAG = bytes(4)
 
 Steps = Generator[Callable[[], Any], Any, Any]
 
@@ -214,8 +215,15 @@ class Compound:
         """
         data, start = self.call.data, self.call.start
         unpacker = nfs4.Nfs4Unpacker(data, start)
-        self.tag = unpacker.unpack_opaque()
-        self.minor, self.count = unpacker.unpack_uint(), unpacker.unpack_uint()
+        if data[start : start + 4] == _NO_TAG:
+            try:
+                _size, self.minor, self.count = _UNTAGGED.unpack_from(data, start)
+            except struct.error:
+                raise XdrError("the data ends before the operations") from None
+            unpacker.position = start + 12
+        else:
+            self.tag = unpacker.unpack_opaque()
+            self.minor, self.count = unpacker.unpack_uint(), unpacker.unpack_uint()
         self.status = self._whole_status()
         if self.status:
             return
@@ -290,9 +298,12 @@ class Compound:
                         self._wait(operation, outcome, work)
                         return
                 first = len(results)
-                results.append(operation.success)
-                if operation.pack is not None:
-                    operation.pack(packer, outcome)
+                if operation.encodes:
+                    results.append(outcome)
+                else:
+                    results.append(operation.success)
+                    if operation.pack is not None:
+                        operation.pack(packer, outcome)
                 self.reply_size += operation.reply_size
                 if self.reply_size > self.reply_size_max:
                     self._fit(first)
@@ -338,6 +349,7 @@ class Compound:
         try:
             if error is not None:
                 raise error
+            assert not operation.encodes
             first = len(self.results)
             self.results.append(operation.success)
             if operation.pack is not None:
@@ -421,7 +433,7 @@ class Compound:
         """Keep an NFSv4.0 owner's seqid and last reply, which begins at `first` (RFC 7530 9.1.7)."""
         assert self.owner is not None
         owner, self.owner = self.owner, None
-        owner.remember(self, operation.number, status, b"".join(self.results[first + 1 :]))
+        owner.remember(self, operation.number, status, b"".join(self.results[first:])[8:])
 
     # -- replying -----------------------------------------------------------------------------------------
 

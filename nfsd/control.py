@@ -15,6 +15,7 @@ import json
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +30,8 @@ CONNECTIONS_MAX = 16
 IDLE_TIME_S = 30.0
 STOP_TIME_S = 1.0
 """How long stop waits for conversations to end."""
+RETRY_TIME_S, RETRY_POLL_S = 1.0, 0.02
+"""How long a command waits for a takeover."""
 ROWS_AT_ONCE = 256
 """Rows encoded before the loop may serve somebody else again."""
 SOCKET_PATH_SIZE_MAX = 107
@@ -45,6 +48,18 @@ class ControlError(Exception):
 
 class NoServer(ControlError):
     """Nobody answers on the control socket."""
+
+
+class Refused(NoServer):
+    """There is a socket, but its server has died."""
+
+
+class Interrupted(ControlError):
+    """The server ended the conversation: perhaps it has died."""
+
+
+class Resuming(ControlError):
+    """The server is taking over and cannot tell yet."""
 
 
 class ControlTarget(Protocol):
@@ -102,13 +117,18 @@ class ControlServer:
 
     def _bind(self) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # It gets its name when it is complete and takes that over in one step: at a takeover there is never none.
+        made = self._path.with_name(self._path.name + ".new")
         try:
-            self._clear_path()
-            with _socket_path(self._path) as name:
+            self._check_path()
+            made.unlink(missing_ok=True)
+            with _socket_path(made) as name:
                 # The mode is set on the socket before it has a name, so no moment is open to others.
                 os.fchmod(listener.fileno(), 0o600)
                 listener.bind(name)
-            os.chmod(self._path, 0o600)
+            listener.listen(CONNECTIONS_MAX)
+            os.chmod(made, 0o600)
+            os.rename(made, self._path)
             about = os.lstat(self._path)
         except OSError as error:
             listener.close()
@@ -119,8 +139,8 @@ class ControlServer:
         self._identity = (about.st_dev, about.st_ino)
         return listener
 
-    def _clear_path(self) -> None:
-        """Remove a socket that a dead server left behind."""
+    def _check_path(self) -> None:
+        """Make sure that nobody else's is replaced: a socket that a dead server left behind may be."""
         try:
             about = os.lstat(self._path)
         except FileNotFoundError:
@@ -132,7 +152,6 @@ class ControlServer:
             try:
                 probe.connect(name)
             except ConnectionRefusedError:
-                os.unlink(self._path)
                 return
         raise ControlError(f"another server answers on {self._path}: stop it, or choose another --control")
 
@@ -178,7 +197,8 @@ class ControlServer:
         try:
             result = self._carry_out(line)
         except ControlError as error:
-            writer.write(json.dumps({"ok": False, "error": str(error)}).encode() + b"\n")
+            refusal = {"ok": False, "error": str(error)} | ({"resuming": True} if isinstance(error, Resuming) else {})
+            writer.write(json.dumps(refusal).encode() + b"\n")
         else:
             if isinstance(result, list):
                 await self._write_rows(result, writer)
@@ -218,8 +238,24 @@ class ControlServer:
 def ask(path: Path, command: str, *, timeout_s: float = 10.0, **arguments: Any) -> Any:
     """The server's result for one command, over the control socket at `path`; blocks.
 
+    A socket on which nobody answers may be that of a worker which has just died: for a short time it is tried
+    again, and so is a server that is taking over.
+
     Raises: NoServer if nobody listens there; ControlError if the answer is late, broken or a refusal.
     """
+    end_s = time.monotonic() + min(timeout_s, RETRY_TIME_S)
+    while True:
+        try:
+            return _ask_once(path, command, timeout_s, arguments)
+        except (Refused, Resuming, Interrupted) as error:
+            # What only asks may ask twice.
+            again = command in LISTINGS or not isinstance(error, Interrupted)
+            if not again or time.monotonic() >= end_s:
+                raise
+        time.sleep(RETRY_POLL_S)
+
+
+def _ask_once(path: Path, command: str, timeout_s: float, arguments: dict[str, Any]) -> Any:
     request = json.dumps({"command": command, "arguments": arguments}).encode() + b"\n"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _socket_path(path) as name:
@@ -230,24 +266,27 @@ def ask(path: Path, command: str, *, timeout_s: float = 10.0, **arguments: Any) 
                 line = stream.readline(REPLY_SIZE_MAX)
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
         message = f"no server runs on this state directory: nobody answers on {path}"
-        raise NoServer(f"{message}. Start 'understudy serve', or give its --state or --control") from error
+        kind = Refused if isinstance(error, ConnectionRefusedError) else NoServer
+        raise kind(f"{message}. Start 'understudy serve', or give its --state or --control") from error
     except PermissionError as error:
         raise ControlError(f"{path} is not for this user: run as the server's user or as root") from error
     except TimeoutError as error:
         raise ControlError(f"no answer on {path} within {timeout_s:g} s: see the server's log") from error
     except OSError as error:
-        raise ControlError(f"the server on {path} ended the conversation: {error.strerror}") from error
+        raise Interrupted(f"the server on {path} ended the conversation: {error.strerror}") from error
     return _result(line, path)
 
 
 def _result(line: bytes, path: Path) -> Any:
     if not line.endswith(b"\n"):
-        raise ControlError(f"the server on {path} stopped in the middle of its answer: see its log")
+        raise Interrupted(f"the server on {path} stopped in the middle of its answer: see its log")
     try:
         reply = json.loads(line)
     except ValueError as error:
         raise ControlError(f"the answer on {path} is no JSON: is it this program's socket?") from error
     if not isinstance(reply, dict) or not reply.get("ok"):
         error_text = reply.get("error") if isinstance(reply, dict) else None
+        if isinstance(reply, dict) and reply.get("resuming"):
+            raise Resuming(str(error_text))
         raise ControlError(str(error_text or f"the answer on {path} is not understood"))
     return reply.get("result")

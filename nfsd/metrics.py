@@ -50,6 +50,8 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "commits_total": ("", "Transactions of the state store"),
     "commit_records_total": ("", "Records written by those transactions"),
     "epoch": ("", "The state store's epoch, one more at each start"),
+    "takeovers_total": ("", "Takeovers since the supervisor was started"),
+    "takeover_phase_seconds": ("phase", "What each phase of the last takeover or start took"),
     "log_lines_lost_total": ("", "Log lines that could not be written"),
 }
 

@@ -61,6 +61,13 @@ def finish_requests(server: Server, entries: list[tuple[bytes, bytes]]) -> None:
     """
     intents = []
     for key, value in entries:
+        session = session_of(key)
+        if session and session not in server.state.sessions:
+            # Forgotten, as after a start with --recovery reclaim: no retry can come.
+            log.info("intent.dropped", intent=key.hex())
+            server.recovered["dropped"] += 1
+            _forget(server, key)
+            continue
         try:
             intents.append(Intent(key, value))
         except (XdrError, struct.error) as error:

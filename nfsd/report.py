@@ -20,27 +20,35 @@ if TYPE_CHECKING:
     from nfsd.server import Server
     from nfsd.state.state import State
 
+# What is not known before the state has been loaded.
+_COUNTS = ("epoch", "clients", "sessions", "opens", "locks", "delegations", "connections")
 _MODES = {0: "none", 1: "read", 2: "write", 3: "both"}
 
 
 def status(server: Server) -> dict[str, Any]:
     """One object for the whole server."""
-    state = server.state
-    return {
-        "role": "active",
+    turn = server.turn
+    about = {
+        "role": server.role,
         "node": server.config.node,
-        "epoch": server.store.epoch,
         "pid": os.getpid(),
-        "supervisor_pid": os.getpid(),
-        "listen": server.address,
-        "durability": server.config.durability,
+        "supervisor_pid": turn.supervisor_pid if turn is not None else os.getpid(),
+        "warm_pid": turn.warm_pid if turn is not None else None,
+        "takeovers": turn.takeovers if turn is not None else 0,
+        "recovery": server.recovery,
+    }
+    about |= {"listen": server.address, "durability": server.config.durability}
+    if server.role == "resuming":
+        return about | dict.fromkeys(_COUNTS)
+    state = server.state
+    return about | {
+        "epoch": server.store.epoch,
         "clients": len(state.clients),
         "sessions": len(state.sessions),
         "opens": len(state.opens),
         "locks": sum(len(ranges) for ranges in state.ranges.values()),
         "delegations": 0,
         "connections": len(server.connections),
-        "recovery": server.recovery,
     }
 
 
@@ -121,8 +129,10 @@ def metrics(server: Server) -> Snapshot:
         "locks": sum(len(ranges) for ranges in state.ranges.values()),
         "delegations": 0,
         "clients_expired_total": server.clients_expired,
-        "commits_total": server.commits,
+        "commits_total": server.store.transactions,
         "commit_records_total": server.commit_records,
         "epoch": server.store.epoch,
+        "takeovers_total": server.turn.takeovers if server.turn is not None else 0,
+        "takeover_phase_seconds": server.recovery,
         "log_lines_lost_total": logging_.lines_lost(),
     }

@@ -8,11 +8,13 @@ only randomness and the only threads.
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import os
+import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,15 +23,32 @@ from nfsd import log as logging_
 from nfsd import recovery, report, rpc
 from nfsd.compound import Compound
 from nfsd.config import Config
+from nfsd.control import Resuming
 from nfsd.duplicates import DuplicateCache
 from nfsd.errors import Nfs4Error
-from nfsd.exports import AUTH_NONE, Namespace, parse_exports
+from nfsd.exports import AUTH_NONE, Export, ExportError, Namespace, parse_exports
 from nfsd.log import get_logger, limiter
+from nfsd.sockets import BACKLOG, open_listeners, text_of
+from nfsd.state.reclaim import Reclaim
 from nfsd.state.sessions import Session
 from nfsd.state.state import State
 from nfsd.transport import SCRATCH_SIZE, Connection
+from nfsd.turn import Phases, Turn
+from nfsd.vfs import kernelmode
 from nfsd.vfs.process import prepare_process
-from statestore import ANSWER, INTENT, NAME, PENDING, ChangeSet, LmdbStore
+from statestore import (
+    ANSWER,
+    INTENT,
+    META,
+    NAME,
+    PENDING,
+    ChangeSet,
+    LmdbStore,
+    StoreError,
+    read_secret,
+    rehearse,
+    touch,
+)
 from xdr.generated import nfs4
 
 if TYPE_CHECKING:
@@ -40,7 +59,9 @@ if TYPE_CHECKING:
 log = get_logger()
 
 REAP_INTERVAL_S = 1.0
-LISTEN_BACKLOG = 1024
+VERIFIER_KEY = b"verifier"
+# A peer that does not take its last replies in this time may ask for them again.
+SEE_OFF_S, SEE_OFF_POLL_S = 1.0, 0.001
 # Callers remembered on one connection before they are all forgotten.
 _CALLERS_MAX = 1024
 _EXIT_FAULT = 70  # sysexits.h: EX_SOFTWARE
@@ -50,8 +71,22 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class Server:
     """One serving process."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        listeners: Sequence[socket.socket] | None = None,
+        lock: int = -1,
+        open_store: Callable[..., Any] = LmdbStore.open,
+    ) -> None:
+        """`listeners` are sockets that listen already; `lock` is the state directory's, if it is held already."""
         self.config = config
+        self._open_store = open_store
+        self.role = "resuming"
+        self.turn: Turn | None = None
+        self._listeners = list(listeners or ())
+        self._lock = lock
+        self._exports: list[Export] | None = None
         self.scratch = bytearray(SCRATCH_SIZE)
         self.store: LmdbStore
         self.state: State
@@ -63,11 +98,13 @@ class Server:
         self.sent_bytes = 0
         self.requests = 0
         self.replays = 0
-        self.commits = 0
         self.commit_records = 0
         self.clients_expired = 0
         self.duplicates = DuplicateCache()
         self.recovered: Counter[str] = Counter()
+        # Records for recovery alone, until it is over.
+        self._kept: dict[int, list[tuple[bytes, bytes]]] = {INTENT: [], ANSWER: []}
+        self._unswept = True
         self._graves: deque[tuple[int, bytes]] = deque()
         self.bad_requests: Counter[str] = Counter()
         self.errors: Counter[int] = Counter()
@@ -83,51 +120,81 @@ class Server:
         self._verifier_generation = 0
         self._loop: asyncio.AbstractEventLoop
         self._threads: ThreadPoolExecutor | None = None
-        self._listener: asyncio.Server | None = None
+        self._accepting: list[asyncio.Server] = []
         self._reaper: asyncio.TimerHandle | None = None
         self._opened = False
 
     # -- life ---------------------------------------------------------------------------------------------
 
+    def prepare(self) -> None:
+        """Do all that needs neither the store nor the loop, so that `start` is quick.  It meets what goes wrong."""
+        config = self.config
+        try:
+            prepare_process()
+            self._exports = exports = parse_exports(config.exports)
+            if config.handles != "table" and all(kernelmode.usable(export.path) for export in exports):
+                self._open_namespace(read_secret(config.state), ())
+            touch(config.state)
+            rehearse()
+        except (StoreError, OSError, ExportError) as error:
+            log.warning("server.unprepared", reason=str(error))
+
+    def take_turn(self, turn: Turn) -> None:
+        """Whose turn it was before this process's."""
+        self.turn = turn
+
     async def start(self) -> None:
         """Open the store, load the state, listen.  Raises StoreError, ExportError, OSError."""
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._loop_fault)
-        began = time.monotonic()
-        prepare_process()
         config = self.config
-        self.store = LmdbStore.open(
+        phases = Phases(self.turn.noticed if self.turn is not None else None)
+        if self._exports is None:
+            prepare_process()
+        self.store = self._open_store(
             config.state,
-            level=config.durability,  # type: ignore[arg-type]
+            level=config.durability,
             on_durable=self._durable if config.durability == "power" else None,
             on_failure=self._store_failed,
+            lock=self._lock,
+            resumed=self.turn is not None and not self.turn.first,
         )
         self._opened = True
         logging_.set_epoch(self.store.epoch)
-        opened = time.monotonic()
-        self._load()
-        loaded = time.monotonic()
+        phases.end("open")
+        # Nothing of what is made now will be garbage soon: looking for some would double the time.
+        gc.disable()
+        try:
+            await self._load()
+        finally:
+            gc.freeze()
+            gc.enable()
+        phases.end("load")
         self._threads = ThreadPoolExecutor(config.limits.threads, thread_name_prefix="file")
-        self._listener = await self._loop.create_server(
-            self._accept, config.listen.host, config.listen.port, backlog=LISTEN_BACKLOG
-        )
-        self.recovery = {
-            "store": opened - began,
-            "load": loaded - opened,
-            "listen": time.monotonic() - loaded,
-            "total": time.monotonic() - began,
-        }
-        log.info("takeover.done", **{f"{phase}_s": round(value, 6) for phase, value in self.recovery.items()})
+        self._listeners = self._listeners or open_listeners(*config.listen)
+        self._accepting = [
+            await self._loop.create_server(self._accept, sock=sock, backlog=BACKLOG) for sock in self._listeners
+        ]
+        self.role = "active"
+        phases.end("listen")
+        self.recovery = phases.all()
+        self._say_taken_over()
         self._reap()
 
-    def _load(self) -> None:
+    def _say_taken_over(self) -> None:
+        state = self.state
+        for phase, seconds in self.recovery.items():
+            log.info("takeover.phase", phase=phase, seconds=seconds)
+        log.info("state.loaded", clients=len(state.clients), opens=len(state.opens), locks=len(state.locks))
+        log.info("takeover.done", **{f"{phase}_s": seconds for phase, seconds in self.recovery.items()})
+
+    async def _load(self) -> None:
         """Take over what the store holds, and open the exports."""
         config, store = self.config, self.store
         secret = store.secret
         derived = hashlib.blake2b(b"server", key=secret, digest_size=16).hexdigest()
         self.server_owner = (config.server_owner or f"understudy-{derived}").encode()
         self.server_scope = (config.server_scope or f"understudy-{derived}").encode()
-        self.writes_lost(first=True)
         self.state = State(
             secret=secret,
             epoch=store.epoch,
@@ -138,24 +205,15 @@ class Server:
             random_bytes=self.random_bytes,
         )
         rows: list[tuple[bytes, bytes]] = []
-        entries: list[tuple[int, bytes, bytes]] = []
-        for kind, key, value in store.load():
-            if kind == NAME:
-                rows.append((key, value))
-            else:
-                entries.append((kind, key, value))
+        for left_out in self._recover(self._entries(rows)):
+            for line in left_out:
+                log.error("record.left_out", record=line)
+            await asyncio.sleep(0)
         for damage in store.damaged:
             log.error("record.damaged", record=str(damage))
-        for line in self.state.load(entries, self.now()):
-            log.error("record.left_out", record=line)
-        self.namespace = Namespace(
-            parse_exports(config.exports),
-            secret,
-            handles=config.handles,  # type: ignore[arg-type]
-            rows=rows,
-            commit=self._commit_names,
-            born_ns=time.time_ns(),
-        )
+        self._choose_verifier()
+        if not hasattr(self, "namespace"):
+            self._open_namespace(secret, rows)
         self.namespace.adopt_thread()
         for export, mode in self.namespace.modes():
             log.info("export.opened", path=export.path, pseudo=export.pseudo, handles=mode)
@@ -163,16 +221,58 @@ class Server:
                 log.warning("export.table_handles", path=export.path, reason="files moved behind the server go stale")
         if not self.namespace.acts_as_caller:
             log.warning("server.single_user", reason="not root: every operation runs as the server's own user")
-        self.duplicates.load((key, value) for kind, key, value in entries if kind == ANSWER)
-        recovery.finish_requests(self, [(key, value) for kind, key, value in entries if kind == INTENT])
-        recovery.sweep_tombs(self)
-        state = self.state
-        log.info("state.loaded", clients=len(state.clients), opens=len(state.opens), locks=len(state.locks))
+        self.duplicates.load(self._kept[ANSWER])
+        recovery.finish_requests(self, self._kept[INTENT])
+        self._sweep()
+        self._kept = {}
+
+    def _entries(self, rows: list[tuple[bytes, bytes]]) -> Iterator[tuple[int, bytes, bytes]]:
+        """What the store holds for the state; the names for table handles go to `rows`."""
+        for entry in self.store.load():
+            if entry[0] == NAME:
+                rows.append(entry[1:])
+                continue
+            if entry[0] in self._kept:
+                self._kept[entry[0]].append(entry[1:])
+                continue
+            if entry[:2] == (META, VERIFIER_KEY):
+                self._verifier_generation = int.from_bytes(entry[2], "big")
+            yield entry
+
+    def _open_namespace(self, secret: bytes, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        self.namespace = Namespace(
+            self._exports if self._exports is not None else parse_exports(self.config.exports),
+            secret,
+            handles=self.config.handles,  # type: ignore[arg-type]
+            rows=rows,
+            commit=self._commit_names,
+            born_ns=time.time_ns(),
+        )
+
+    def _recover(self, entries: Iterable[tuple[int, bytes, bytes]]) -> Iterator[list[str]]:
+        """Resume what the store holds, or let clients claim it, in steps.
+
+        Each step yields a line for every record that is of no use.
+        """
+        now, state = self.now(), self.state
+        state.blackout_until = now + self.config.blackout_s if self.config.blackout_response == "retry" else now
+        if self.config.recovery == "resume":
+            yield from state.load_steps(entries, now)
+            return
+        kept = list(entries)
+        yield from state.load_steps([entry for entry in kept if entry[0] in (META, PENDING)], now)
+        reclaim = Reclaim(now + self.config.blackout_s)
+        changes = reclaim.load(kept)
+        if changes:
+            self.store.wait(self.store.commit(changes))
+        if len(reclaim):
+            state.reclaim = reclaim
+        yield reclaim.left_out
 
     async def stop(self) -> None:
         """Close the sockets, finish what runs, make everything durable."""
-        if self._listener is not None:
-            self._listener.close()
+        for accepting in self._accepting:
+            accepting.close()
         if self._reaper is not None:
             self._reaper.cancel()
         if self._threads is not None:
@@ -184,13 +284,20 @@ class Server:
             if self._last_ticket:
                 await asyncio.to_thread(self.store.wait, self._last_ticket)
             self._release(self.store.durable)
-        for connection in list(self.connections.values()):
-            connection.finish()
+        await self._see_off()
         if hasattr(self, "namespace"):
             self.namespace.close()
         if self._opened:
             self.store.close()
         limiter.flush()
+
+    async def _see_off(self) -> None:
+        """Close the connections, with a reset (see Connection), but not before they have all their replies."""
+        end_s = time.monotonic() + SEE_OFF_S
+        while any(each.unsent() for each in self.connections.values()) and time.monotonic() < end_s:
+            await asyncio.sleep(SEE_OFF_POLL_S)
+        for connection in list(self.connections.values()):
+            connection.finish()
 
     def now(self) -> float:
         """Seconds of a clock that never jumps and goes on while the machine sleeps."""
@@ -209,6 +316,8 @@ class Server:
         if changes:
             self.commit(changes)
         self.namespace.reap()
+        if self._unswept:
+            self._sweep()
         limiter.expire()
         self._reaper = self._loop.call_later(REAP_INTERVAL_S, self._reap)
 
@@ -270,13 +379,18 @@ class Server:
     def commit_now(self, changes: ChangeSet) -> None:
         """The same, durable on return, together with everything handed over before."""
         self.commit_records += len(changes)
-        self.commits += 1
         self._last_ticket = ticket = self.store.commit(changes)
         if self.state.forsaken:
             self._note_graves(changes)
         self.store.flush()
         if self.store.durable < ticket:
             self.store.wait(ticket)
+
+    def _sweep(self) -> None:
+        """Free the files without a name that nobody holds, once nobody can claim them any more."""
+        if self.state.reclaim is None:
+            self._unswept = False
+            recovery.sweep_tombs(self)
 
     def _note_graves(self, changes: ChangeSet) -> None:
         """Files without a name whose last open goes with these changes: they are freed once that is durable."""
@@ -295,7 +409,6 @@ class Server:
     def _flush(self) -> None:
         """After all that the loop had ready: one transaction for everything that changed."""
         self._flush_scheduled = False
-        self.commits += 1
         store = self.store
         store.flush()
         if store.durable >= self._last_ticket:
@@ -406,15 +519,25 @@ class Server:
         return found
 
     def sequence_flags(self, session: Session) -> int:
-        """SEQ4_STATUS bits (RFC 8881 18.46.3): nothing is amiss while no callbacks are made."""
+        """SEQ4_STATUS bits (RFC 8881 18.46.3): a back channel that was agreed on is down until a connection has it."""
+        if session.flags and not session.back_connections:
+            return nfs4.SEQ4_STATUS_CB_PATH_DOWN_SESSION
         return 0
 
-    def writes_lost(self, first: bool = False) -> None:
-        """Choose the write verifier: it changes exactly when unstable data may have been lost."""
-        if not first:
-            self._verifier_generation += 1
-        boot = _BOOT_ID.read_bytes()
-        seed = boot + self.config.node.encode() + self._verifier_generation.to_bytes(4, "big")
+    def writes_lost(self) -> None:
+        """In a thread: unstable data may have been lost, so the write verifier changes, over takeovers too."""
+        self._verifier_generation += 1
+        self._choose_verifier()
+        self._loop.call_soon_threadsafe(self._keep_verifier)
+
+    def _keep_verifier(self) -> None:
+        changes = ChangeSet()
+        changes.put(META, VERIFIER_KEY, self._verifier_generation.to_bytes(4, "big"))
+        self.store.wait(self.commit(changes))
+
+    def _choose_verifier(self) -> None:
+        """It is the same for all workers of a node, whose page cache outlives them, until the node starts anew."""
+        seed = _BOOT_ID.read_bytes() + self.config.node.encode() + self._verifier_generation.to_bytes(4, "big")
         self.write_verifier = hashlib.blake2b(seed, key=self.store.secret, digest_size=8).digest()
 
     # -- the control socket and the figures ---------------------------------------------------------------
@@ -422,26 +545,29 @@ class Server:
     @property
     def address(self) -> str:
         """Where it listens."""
-        if self._listener is None or not self._listener.sockets:
-            return str(self.config.listen)
-        host, port, *_ = self._listener.sockets[0].getsockname()
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return text_of(self._listeners[0]) if self._listeners else str(self.config.listen)
 
     def status(self) -> dict[str, Any]:
         """The keys of `status -o json`."""
         return report.status(self)
 
+    def _taken_over(self) -> State:
+        """The state, once it is all there.  Raises Resuming."""
+        if self.role == "resuming":
+            raise Resuming("the server is taking over: ask again")
+        return self.state
+
     def clients(self) -> list[dict[str, Any]]:
         """One row a client."""
-        return report.clients(self.state, self.now())
+        return report.clients(self._taken_over(), self.now())
 
     def opens(self) -> list[dict[str, Any]]:
         """One row an open."""
-        return report.opens(self.state)
+        return report.opens(self._taken_over())
 
     def locks(self) -> list[dict[str, Any]]:
         """One row a byte range."""
-        return report.locks(self.state)
+        return report.locks(self._taken_over())
 
     def delegations(self) -> list[dict[str, Any]]:
         """One row a delegation: none are given out."""
@@ -449,7 +575,7 @@ class Server:
 
     def expire(self, clientid: int) -> bool:
         """Remove a client and all it holds; False if there is no such client."""
-        client = self.state.clients.by_id.get(clientid)
+        client = self._taken_over().clients.by_id.get(clientid)
         if client is None:
             return False
         log.warning("client.expired", client=client.label, opens=len(client.opens), reason="administrator")

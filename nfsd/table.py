@@ -36,6 +36,8 @@ FailureArm = tuple[str, tuple[int, ...] | None]
 
 _TWO = struct.Struct(">2I")
 UNBOUNDED = 1 << 40
+# The "type" of a result that its handler encodes itself, operation number and status included.
+ENCODED = "encoded"
 
 
 class Operation:
@@ -43,7 +45,7 @@ class Operation:
 
     number, name        as the RFC has them
     handler             (Compound, args) -> the result's success arm; raises Nfs4Error
-    args, result        the XDR types' names, None for void
+    args, result        the XDR types' names, None for void; "raw": the handler returns the encoded body
     minor_first, _last  the minor versions that have it
     needs_node          needs a current file handle
     sessionless         may come without SEQUENCE, alone (RFC 8881 2.10.6.4, 18.46.3)
@@ -60,7 +62,7 @@ class Operation:
     __slots__ = (
         "number", "name", "handler", "unpack", "pack", "minor_first", "minor_last", "needs_node", "sessionless",
         "modifies", "blocks", "reply_size", "failure", "success", "writes", "calls",
-        "checked", "last",
+        "checked", "last", "encodes",
     )  # fmt: skip
 
     def __init__(
@@ -84,7 +86,10 @@ class Operation:
         self.number: int = getattr(nfs4, f"OP_{name}")
         self.handler = handler
         self.unpack: Callable[[Any], Any] | None = getattr(nfs4.Nfs4Unpacker, f"unpack_{args}") if args else None
-        self.pack: Callable[[Any, Any], None] | None = getattr(nfs4.Nfs4Packer, f"pack_{result}") if result else None
+        self.encodes = result == ENCODED
+        self.pack: Callable[[Any, Any], None] | None = None
+        if result and not self.encodes:
+            self.pack = getattr(nfs4.Nfs4Packer, f"pack_{result}")
         self.minor_first, self.minor_last = minors
         self.needs_node = needs_node
         self.sessionless = sessionless
@@ -137,7 +142,7 @@ _OPEN_SIZE = 8 + 16 + 20 + 4 + 16 + 8
 _ROWS = (
     # every minor version
     Operation("ACCESS", attributes.op_access, "ACCESS4args", "ACCESS4resok", needs_node=True, reply_size=16),
-    Operation("CLOSE", open_ops.op_close, "CLOSE4args", "stateid4", needs_node=True, modifies=True, reply_size=24),
+    Operation("CLOSE", open_ops.op_close, "CLOSE4args", ENCODED, needs_node=True, modifies=True, reply_size=24),
     Operation("COMMIT", io.op_commit, "COMMIT4args", "COMMIT4resok", needs_node=True, blocks=True, reply_size=16),
     Operation(
         "CREATE", directory.op_create, "CREATE4args", "CREATE4resok",
@@ -146,22 +151,22 @@ _ROWS = (
     _unsupported("DELEGPURGE", (0, 2)),
     Operation("DELEGRETURN", stateid.op_delegreturn, "DELEGRETURN4args", needs_node=True, modifies=True),
     Operation("GETATTR", attributes.op_getattr, "GETATTR4args", "raw", needs_node=True, reply_size=_GETATTR_SIZE),
-    Operation("GETFH", filehandle.op_getfh, None, "GETFH4resok", needs_node=True, reply_size=_HANDLE_SIZE),
+    Operation("GETFH", filehandle.op_getfh, None, ENCODED, needs_node=True, reply_size=_HANDLE_SIZE),
     Operation(
         "LINK", links.op_link, "LINK4args", "LINK4resok",
         needs_node=True, writes=True, modifies=True, reply_size=_CHANGE_SIZE,
     ),
     Operation(
-        "LOCK", lock.op_lock, "LOCK4args", "LOCK4resok",
+        "LOCK", lock.op_lock, "LOCK4args", ENCODED,
         needs_node=True, modifies=True, reply_size=_DENIED_SIZE, failure=_DENIED,
     ),
     Operation("LOCKT", lock.op_lockt, "LOCKT4args", needs_node=True, reply_size=_DENIED_SIZE, failure=_DENIED),
-    Operation("LOCKU", lock.op_locku, "LOCKU4args", "stateid4", needs_node=True, modifies=True, reply_size=24),
+    Operation("LOCKU", lock.op_locku, "LOCKU4args", ENCODED, needs_node=True, modifies=True, reply_size=24),
     Operation("LOOKUP", directory.op_lookup, "LOOKUP4args", needs_node=True),
     Operation("LOOKUPP", directory.op_lookupp, needs_node=True),
     Operation("NVERIFY", attributes.op_nverify, "NVERIFY4args", needs_node=True),
     Operation(
-        "OPEN", open_ops.op_open, "OPEN4args", "OPEN4resok", needs_node=True, modifies=True, reply_size=_OPEN_SIZE
+        "OPEN", open_ops.op_open, "OPEN4args", ENCODED, needs_node=True, modifies=True, reply_size=_OPEN_SIZE
     ),
     _unsupported("OPENATTR", (0, 2)),
     Operation(
@@ -236,7 +241,7 @@ _ROWS = (
         minors=_V1, needs_node=True,
     ),
     Operation(
-        "SEQUENCE", session.op_sequence, "SEQUENCE4args", "SEQUENCE4resok", minors=_V1, sessionless=True, reply_size=44
+        "SEQUENCE", session.op_sequence, "SEQUENCE4args", ENCODED, minors=_V1, sessionless=True, reply_size=44
     ),
     _unsupported("SET_SSV", _V1),
     Operation("TEST_STATEID", stateid.op_test_stateid, "TEST_STATEID4args", "TEST_STATEID4resok", minors=_V1),

@@ -7,7 +7,10 @@ the replies of one read.  Must not know what a request means.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
+import struct
+import termios
 from typing import TYPE_CHECKING, Any, cast
 
 from nfsd import rpc
@@ -26,6 +29,9 @@ SCRATCH_SIZE = 256 * 1024
 UNSENT_MAX = 8 * 1024 * 1024
 # A dead peer is found out after a bit more than a minute and a half, however long its lease is.
 KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT = 60, 10, 4
+
+_LINGER = struct.Struct("ii")
+_RESET, _FIN = _LINGER.pack(1, 0), _LINGER.pack(0, 0)
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -68,6 +74,9 @@ class Connection(asyncio.BufferedProtocol):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_COUNT)
+        # However this process ends, the peer gets a reset: an NFSv4.0 client waits after a FIN, and does not
+        # connect again until it has closed its own side.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._transport.set_write_buffer_limits(high=UNSENT_MAX)
         log.debug("connection.opened", peer=self.peer)
 
@@ -77,6 +86,7 @@ class Connection(asyncio.BufferedProtocol):
         self._out.clear()
         for session in self.sessions:
             session.connections.discard(self.number)
+            session.back_connections.discard(self.number)
         self.sessions.clear()
         self.server.connection_closed(self)
         log.debug("connection.closed", peer=self.peer, reason=str(exc) if exc else "end of stream")
@@ -194,10 +204,23 @@ class Connection(asyncio.BufferedProtocol):
         """A session is carried by this connection from now on."""
         self.sessions.add(session)
 
+    def eof_received(self) -> None:
+        """The peer sends no more, but takes what it has asked for."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FIN)
+
+    def unsent(self) -> bool:
+        """Whether the peer has not acknowledged all its replies yet."""
+        if self._transport is None or self._transport.is_closing():
+            return False
+        if self._transport.get_write_buffer_size():
+            return True
+        waiting = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4))
+        return waiting != bytes(4)
+
     def finish(self) -> None:
-        """Close because the server stops."""
+        """Close with a reset, because the server stops."""
         if self._transport is not None:
-            self._transport.close()
+            self._transport.abort()
 
     def close(self, why: str) -> None:
         """Close because of something that the peer did."""
@@ -205,4 +228,5 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             if self._out:
                 self._write()
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FIN)
             self._transport.close()

@@ -4,6 +4,7 @@ This room imports the standard library, and its engine in one file. It knows no 
 its own bytes into the values of records, and nobody here looks inside.
 """
 
+from statestore.directory import lock_directory, read_secret, touch
 from statestore.errors import (
     StoreDamaged,
     StoreError,
@@ -29,7 +30,7 @@ from statestore.kinds import (
     STREAM,
     kind_name,
 )
-from statestore.lmdbstore import LmdbReader, LmdbStore, open_readonly
+from statestore.lmdbstore import LmdbReader, LmdbStore, open_readonly, rehearse
 from statestore.memory import MemoryStore
 from statestore.ranges import TO_END, Range, RangeSet
 from statestore.records import ChangeSet, Damage
@@ -77,7 +78,11 @@ __all__ = [
     "StoreNewer",
     "dump",
     "kind_name",
+    "lock_directory",
     "open_readonly",
+    "read_secret",
+    "rehearse",
     "resume_key",
+    "touch",
     "verify",
 ]

@@ -76,6 +76,44 @@ def take_lock(directory: Path) -> int:
     return descriptor
 
 
+def lock_directory(directory: Path) -> int:
+    """Lock the state directory, made if it is missing, for this process and those that it forks.
+
+    The lock lasts until every one of them has closed the descriptor or ended. Raises StoreLocked, StoreError.
+    """
+    make_directory(directory)
+    return take_lock(directory)
+
+
+def check_lock(directory: Path, descriptor: int) -> None:
+    """Make sure that a descriptor from `lock_directory` holds this directory. Raises StoreError."""
+    path = directory / LOCK_NAME
+    try:
+        held, there = os.fstat(descriptor), path.stat()
+    except OSError as error:
+        raise StoreError(f"the lock {path} is gone: {error.strerror}; stop every server, start again") from error
+    if (held.st_dev, held.st_ino) != (there.st_dev, there.st_ino):
+        raise StoreError(f"{path} was replaced while it was locked; stop every server, start again")
+
+
+def touch(directory: Path) -> None:
+    """Have the kernel read the data file into its cache, if it is not there. Raises StoreMissing, StoreError.
+
+    Leaves the engine alone: it may be open here, and must not be opened twice.
+    """
+    path = directory / DATA_NAME
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise StoreMissing(f"there is no state in {directory}") from error
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}; it must belong to the server's user") from error
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+    finally:
+        os.close(descriptor)
+
+
 def read_secret(directory: Path) -> bytes:
     """Return the cluster's secret, 32 bytes. Raises StoreMissing, StoreDamaged, StoreError."""
     path = directory / SECRET_NAME

@@ -8,6 +8,7 @@ and the meta page is synced with its data: the faster settings can lose or damag
 """
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,9 @@ import lmdb
 from statestore.directory import (
     DATA_NAME,
     SECRET_NAME,
+    check_lock,
     fsync_directory,
+    lock_directory,
     make_directory,
     make_secret,
     read_secret,
@@ -78,8 +81,14 @@ class LmdbStore(CommitQueue):
         on_durable: DurableHook | None = None,
         on_failure: FailureHook,
         random_bytes: Callable[[int], bytes] = os.urandom,
+        lock: int = -1,
+        resumed: bool = False,
     ) -> "LmdbStore":
         """Open the state directory, creating it if need be; raise its epoch durably.
+
+        `lock` is a descriptor from `lock_directory`, which is taken over; without it the directory is locked
+        here. `resumed` says that the lock has been held ever since the directory was opened last: what was
+        written then is as safe as its level promises, and is not written out once more.
 
         The directory MUST lie on a local file system. `on_durable` and `on_failure` are called in the thread
         that writes: at level "process" the one that calls `flush`, at "power" the writer thread.
@@ -93,7 +102,7 @@ class LmdbStore(CommitQueue):
             store = ThreadedLmdbStore(on_durable, on_failure)
         else:
             raise ValueError(f'durability level {level!r} is not known; use "process" or "power"')
-        store._open(Path(directory), level == "power", map_size, random_bytes)
+        store._open(Path(directory), level == "power", map_size, random_bytes, lock, resumed)
         return store
 
     def load(self) -> Iterator[tuple[int, bytes, bytes]]:
@@ -158,19 +167,30 @@ class LmdbStore(CommitQueue):
                 f"commit to {self.directory} failed: {error}; stop, make room or repair the disk, start again"
             ) from error
 
-    def _open(self, directory: Path, sync: bool, map_size: int, random_bytes: Callable[[int], bytes]) -> None:
+    def _open(
+        self,
+        directory: Path,
+        sync: bool,
+        map_size: int,
+        random_bytes: Callable[[int], bytes],
+        lock: int = -1,
+        resumed: bool = False,
+    ) -> None:
         self.directory = directory
-        make_directory(directory)
-        self._lock = take_lock(directory)
+        if lock < 0:
+            lock = lock_directory(directory)
+        self._lock = lock
         try:
+            check_lock(directory, lock)
             _refuse_emptied_file(directory)
             self._env = _open_environment(directory, map_size=map_size, sync=sync, readonly=False)
             try:
                 (directory / DATA_NAME).chmod(0o600)
                 _complete_file(self._env, directory)
                 self._begin_epoch()
-                self._env.sync(True)
-                fsync_directory(directory)
+                if not resumed:
+                    self._env.sync(True)
+                    fsync_directory(directory)
                 self.secret = make_secret(directory, random_bytes)
                 self._env.reader_check()
             except BaseException:
@@ -209,8 +229,16 @@ class InlineLmdbStore(InlineQueue, LmdbStore):
 class ThreadedLmdbStore(ThreadQueue, LmdbStore):
     """Commits in a writer thread, so that nobody waits for the device but the answers that must."""
 
-    def _open(self, directory: Path, sync: bool, map_size: int, random_bytes: Callable[[int], bytes]) -> None:
-        super()._open(directory, sync, map_size, random_bytes)
+    def _open(
+        self,
+        directory: Path,
+        sync: bool,
+        map_size: int,
+        random_bytes: Callable[[int], bytes],
+        lock: int = -1,
+        resumed: bool = False,
+    ) -> None:
+        super()._open(directory, sync, map_size, random_bytes, lock, resumed)
         self._thread.start()
 
 
@@ -269,6 +297,21 @@ def open_readonly(directory: Path) -> LmdbReader:
         if isinstance(error, _DAMAGE_ERRORS):
             raise StoreDamaged(f"{directory / DATA_NAME} is damaged: {error}; restore a backup") from error
         raise
+
+
+def rehearse() -> None:
+    """Open a store of no use and close it: the first one that a process opens takes some milliseconds more.
+
+    Raises StoreError, OSError.
+    """
+
+    def refuse(error: BaseException) -> None:
+        raise error
+
+    with tempfile.TemporaryDirectory() as name:
+        store = LmdbStore.open(Path(name), level="process", on_failure=refuse)
+        list(store.load())
+        store.close()
 
 
 def _read_own(txn: lmdb.Transaction, directory: Path) -> int | None:

@@ -18,13 +18,16 @@ def resume_key(secret: bytes, rfs_id: bytes, *parts: bytes) -> bytes:
     Keyed BLAKE2b-128 (RFC 7693): without the secret (at most 64 bytes) nobody can compute or check one. Each
     part is preceded by its length as u32, so that no two different lists of parts give the same input.
     """
-    digest = blake2b(
-        b"".join([len(part).to_bytes(4, "big") + part for part in parts]),
-        digest_size=RESUME_KEY_SIZE,
-        key=secret,
-        person=_person(rfs_id),
-    )
-    return digest.digest()
+    keyed = _keyed(secret, rfs_id).copy()
+    for part in parts:
+        keyed.update(len(part).to_bytes(4, "big") + part)
+    return keyed.digest()
+
+
+@lru_cache(maxsize=_PERSONS_CACHED)
+def _keyed(secret: bytes, rfs_id: bytes) -> blake2b:
+    """Return the hash with its key already taken in; to be copied, never updated."""
+    return blake2b(digest_size=RESUME_KEY_SIZE, key=secret, person=_person(rfs_id))
 
 
 @lru_cache(maxsize=_PERSONS_CACHED)

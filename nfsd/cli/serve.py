@@ -1,93 +1,65 @@
-"""`understudy serve`: build a Config, run the server until it is told to stop.
+"""`understudy serve`: build a Config, and run one process or a supervisor with two until told to stop.
 
-Owns the process: signals, the log's configuration, and the order in which things start and stop.
-Must not know how a request is served.
+Owns the choice between the two, and what is prepared before the first process is made: the log, the store's
+lock, the listening sockets. Must not know how a request is served.
 """
 
 from __future__ import annotations
 
 import asyncio
-import signal
+import gc
+import socket
 import sys
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import click
 
 from nfsd import log as logging_
 from nfsd.cli.check import check_exports
 from nfsd.cli.options import config_from, serve_options
-from nfsd.config import Config, as_plain
-from nfsd.control import ControlServer, ControlTarget
+from nfsd.config import Config
 from nfsd.log import get_logger
-from nfsd.metrics import MetricsServer, Snapshot
+from nfsd.service import Notifier, passed_sockets, watchdog_s
+from nfsd.sockets import open_listeners, text_of
+from nfsd.supervisor import Supervisor
+from nfsd.worker import Served, run, run_worker
+from statestore import lock_directory
 
 log = get_logger()
 
 
-class Served(ControlTarget, Protocol):
-    """The server, as the process that runs it sees it."""
-
-    async def start(self) -> None:
-        """Open the store and listen; on return requests are answered."""
-
-    async def stop(self) -> None:
-        """Finish what runs, make it durable, close the store. May be called after a failed start."""
-
-    def metrics(self) -> Snapshot:
-        """The figures at this moment."""
-
-
-def make_server(config: Config) -> Served:
+def make_server(config: Config, listeners: list[socket.socket] | None = None) -> Served:
     """The real server; imported late, so that the other commands start quickly."""
     from nfsd.server import Server
 
-    return Server(config)
+    return Server(config, listeners=listeners)
 
 
-async def run(config: Config, server: Served) -> None:
-    """Start `server` with its control socket and figures, wait for SIGTERM or SIGINT, stop it all.
-
-    A second signal ends the process at once. SIGHUP opens the log file again.
-    """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_stop(number: signal.Signals) -> None:
-        log.info("server.stopping", signal=number.name)
-        stop.set()
-        loop.remove_signal_handler(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_stop, number)
-    loop.add_signal_handler(signal.SIGHUP, logging_.reopen)
-    log.info("server.starting", config=as_plain(config))
-    # Each part's stop() is safe before or after a failed start, so one order serves every ending.
-    control = ControlServer(config.control, server)
-    figures = None
-    try:
-        await server.start()
-        await control.start()
-        if config.metrics is not None:
-            figures = MetricsServer(config.metrics, server.metrics)
-            log.info("metrics.listening", address=str(await figures.start()))
-        _say_ready(config, server)
-        await stop.wait()
-    finally:
-        if figures is not None:
-            await figures.stop()
-        await control.stop()
-        await server.stop()
-    log.info("server.stopped")
+def serve_alone(config: Config) -> int:
+    """One process."""
+    listeners = passed_sockets()
+    asyncio.run(run(config, make_server(config, listeners or None), Notifier(), watchdog_s()))
+    return 0
 
 
-def _say_ready(config: Config, server: Served) -> None:
-    """One line on standard output for whoever started us; the log has it for the record."""
-    # The server knows the port that the kernel chose when 0 was asked for.
-    listen = server.status().get("listen", str(config.listen))
-    log.info("server.ready", listen=listen)
-    names = ", ".join(export.pseudo for export in config.exports)
-    print(f"understudy serves {names} on {listen}; Ctrl-C stops it", flush=True)
+def serve_as_pair(config: Config) -> int:
+    """A supervisor, which holds the lock and the sockets for its workers; the exit code."""
+    from nfsd.server import Server
+
+    lock = lock_directory(config.state)
+    listeners = passed_sockets()
+    for given in listeners:
+        log.info("service.socket", address=text_of(given))
+    listeners = listeners or open_listeners(*config.listen)
+    # Imported already, and shared by all workers.
+    gc.collect()
+    gc.freeze()
+
+    def work(channel: socket.socket) -> int:
+        return run_worker(config, lambda: Server(config, listeners=listeners, lock=lock), channel)
+
+    return Supervisor(work, notifier=Notifier(), watchdog_s=watchdog_s()).run()
 
 
 @click.command()
@@ -101,9 +73,10 @@ def serve(config_file: Path | None, exports: tuple[str, ...], no_pair: bool, **s
     except OSError as error:
         raise click.ClickException(f"cannot write the log {config.log_file}: {error.strerror}") from error
     try:
-        asyncio.run(run(config, make_server(config)))
+        code = serve_as_pair(config) if config.pair else serve_alone(config)
     except Exception as error:
         # The last place an error can be told: into the log with its traceback, and to whoever started us.
         log.exception("server.failed", reason=str(error))
         print(f"understudy: cannot serve: {error or type(error).__name__}", file=sys.stderr)
         raise SystemExit(1) from error
+    raise SystemExit(code)

@@ -18,6 +18,7 @@ from typing import Any
 
 from nfsd.config.locate import Locator
 from nfsd.config.model import (
+    BLACKOUT_RESPONSES,
     DURABILITIES,
     HANDLES,
     LEVELS,
@@ -151,6 +152,7 @@ _SERVER: dict[str, Parser] = {
     # A lease below 5 s lets one slow disk expire an honest client; an hour is long enough for anybody.
     "lease_time_s": _number(5, 3600, " seconds"),
     "blackout_s": _number(0, 3600, " seconds"),
+    "blackout_response": _one_of(BLACKOUT_RESPONSES),
     "control": _path,
     "metrics": _address,
     "log_file": _path,

@@ -16,6 +16,7 @@ MIB = 1024 * KIB
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 DURABILITIES = ("process", "power")
+BLACKOUT_RESPONSES = ("retry", "fail")
 RECOVERIES = ("resume", "reclaim")
 HANDLES = ("auto", "kernel", "table")
 
@@ -118,6 +119,7 @@ class Config:
     recovery: str = "resume"
     lease_time_s: int = 90
     blackout_s: int = 30
+    blackout_response: str = "fail"
     control: Path
     metrics: Address | None = None
     log_file: Path | None = None

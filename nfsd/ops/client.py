@@ -116,3 +116,4 @@ def op_reclaim_complete(c: Compound, args: nfs4.RECLAIM_COMPLETE4args) -> None:
         raise Nfs4Error(nfs4.NFS4ERR_COMPLETE_ALREADY, "reclaim was complete already")
     client.reclaim_complete = True
     client.save(c.changes)
+    c.server.state.reclaim_complete(c.changes, client)

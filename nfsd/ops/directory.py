@@ -69,6 +69,13 @@ def require_writable(node: Node) -> None:
         raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only export")
 
 
+def require_unclaimed(c: Compound, parent: Node, name: bytes, cred: Credentials) -> None:
+    """Raise Nfs4Error GRACE where the name's object may still be claimed by somebody else (RFC 8881 8.4.2.1)."""
+    state = c.server.state
+    if state.reclaim is not None:
+        state.check_blackout(c, parent.fs.lookup(parent, name, cred).handle, c.client)
+
+
 def change_of(node: Node) -> int:
     """The node's change attribute now."""
     fs = node.fs
@@ -289,6 +296,7 @@ def op_remove(c: Compound, args: nfs4.REMOVE4args) -> nfs4.REMOVE4resok:
     fs = parent.fs
     before = c.unfinished()
     if before is None:
+        require_unclaimed(c, parent, name, cred)
         before = Before(change_of(parent), fs.identify(parent, name, cred))
         c.begin(before)
         done = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
@@ -9,6 +10,9 @@ from xdr.generated import nfs4
 
 if TYPE_CHECKING:
     from nfsd.compound import Compound
+
+_GETFH = struct.Struct(">3I")
+_PADS = (b"", bytes(3), bytes(2), bytes(1))
 
 
 def op_putfh(c: Compound, args: nfs4.PUTFH4args) -> None:
@@ -27,9 +31,11 @@ def op_putrootfh(c: Compound, _args: None) -> None:
     c.stateid = None
 
 
-def op_getfh(c: Compound, _args: None) -> nfs4.GETFH4resok:
-    """Tell the current file handle."""
-    return nfs4.GETFH4resok(c.node().handle)
+def op_getfh(c: Compound, _args: None) -> bytes:
+    """Tell the current file handle: the encoded GETFH4res."""
+    handle = c.node().handle
+    size = len(handle)
+    return _GETFH.pack(nfs4.OP_GETFH, nfs4.NFS4_OK, size) + handle + _PADS[size & 3]
 
 
 def op_savefh(c: Compound, _args: None) -> None:

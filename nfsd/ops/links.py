@@ -5,6 +5,7 @@ Owns their argument rules.  Must not know how a file system keeps an open file t
 
 from __future__ import annotations
 
+import contextlib
 import stat
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from nfsd.ops.directory import (
     open_handle,
     outliving,
     require_directory,
+    require_unclaimed,
     require_writable,
 )
 from nfsd.state.intents import Before
@@ -72,6 +74,9 @@ def op_rename(c: Compound, args: nfs4.RENAME4args) -> nfs4.RENAME4resok:
         if moved and moved == replaced:
             unchanged = change_of(source), change_of(target)
             return nfs4.RENAME4resok(*(nfs4.change_info4(True, value, value) for value in unchanged))
+        require_unclaimed(c, source, oldname, cred)
+        with contextlib.suppress(FileNotFoundError):
+            require_unclaimed(c, target, newname, cred)
         before = Before(change_of(source), moved, change_of(target), replaced)
         c.begin(before)
         done = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
 from typing import TYPE_CHECKING
 
 from nfsd.attributes import SetAttrs, decode_settable
@@ -46,6 +47,12 @@ _ACCESS_BITS_41 = 3 | _WANT_MASK | 0x30000 | 0x300000
 _VERIFIER_ATTRIBUTES = 1 << nfs4.FATTR4_TIME_ACCESS | 1 << nfs4.FATTR4_TIME_MODIFY
 _CREATE_MODE_DEFAULT = 0o666
 _TAKEN = b"taken"
+# OPEN4resok up to rflags; then, most often, an empty attrset and no delegation.
+_OPENED = struct.Struct(">3I12sI2QI")
+_NOTHING_MORE = struct.pack(">2I", 0, nfs4.OPEN_DELEGATE_NONE)
+_CLOSED = struct.Struct(">3I12s")
+# Nobody can use an NFSv4.1 stateid again after CLOSE (RFC 8881 18.2.4).
+_CLOSED_FOR_EVER = _CLOSED.pack(nfs4.OP_CLOSE, nfs4.NFS4_OK, 0xFFFFFFFF, bytes(12))
 _SIZE_BIT = 1 << nfs4.FATTR4_SIZE
 
 
@@ -63,26 +70,30 @@ class _Found:
         self.identity = b""
 
 
-def op_open(c: Compound, args: nfs4.OPEN4args) -> nfs4.OPEN4resok:
-    """Open a regular file, which becomes the current file handle (RFC 8881 18.16)."""
+def op_open(c: Compound, args: nfs4.OPEN4args) -> bytes:
+    """Open a regular file, which becomes the current file handle (RFC 8881 18.16): the encoded OPEN4res."""
     client, seqid_owner = _who(c, args)
     access, deny = _modes(c, args)
     claim = args.claim.claim
     creating = args.openhow.opentype == nfs4.OPEN4_CREATE
     if claim == nfs4.CLAIM_NULL:
         found = _by_name(c, args, creating)
+    elif claim == nfs4.CLAIM_PREVIOUS:
+        found = _claimed(c, args, client, access, deny)
     elif claim == nfs4.CLAIM_FH and c.minor:
         if creating:
             raise Nfs4Error(nfs4.NFS4ERR_INVAL, "creating by file handle")
         found = _Found(c.node(), False, 0, nfs4.change_info4(False, 0, 0), None)
     else:
-        raise _claim_error(c, client, claim)
+        raise _claim_error(c, claim)
     node = found.node
     _require_regular(c, node)
-    cred = c.as_caller(node)
+    cred = c.caller if node.fs is c.admitted else c.as_caller(node)
     state = c.server.state
-    if not found.created:
-        _require_permission(c, node, cred, access)
+    if claim != nfs4.CLAIM_PREVIOUS:
+        state.check_blackout(c, node.handle, client)
+        if not found.created:
+            _require_permission(c, node, cred, access)
     truncating = not found.created and found.size is not None
     opens.check_shares(state, c, node.handle, access | (_WRITE if truncating else 0), deny)
     if truncating:
@@ -100,8 +111,16 @@ def op_open(c: Compound, args: nfs4.OPEN4args) -> nfs4.OPEN4resok:
     if seqid_owner is not None and not seqid_owner.confirmed:
         rflags |= nfs4.OPEN4_RESULT_CONFIRM
     want = args.share_access & _WANT_MASK if c.minor else 0
-    delegation = _delegation(want) if want else _NO_DELEGATION
-    return nfs4.OPEN4resok(held.stateid(), found.info, rflags, found.attrset, delegation)
+    info = found.info
+    opened = _OPENED.pack(
+        nfs4.OP_OPEN, nfs4.NFS4_OK, held.seqid, held.other, info.atomic, info.before, info.after, rflags
+    )
+    if not want and not found.attrset:
+        return opened + _NOTHING_MORE
+    packer = nfs4.Nfs4Packer()
+    packer.pack_bitmap4(found.attrset)
+    packer.pack_open_delegation4(_delegation(want) if want else _NO_DELEGATION)
+    return opened + packer.get_buffer()
 
 
 def _who(c: Compound, args: nfs4.OPEN4args) -> tuple[Client, SeqidOwner | None]:
@@ -132,11 +151,19 @@ def _modes(c: Compound, args: nfs4.OPEN4args) -> tuple[int, int]:
     return access, deny
 
 
-def _claim_error(c: Compound, client: Client, claim: int) -> Nfs4Error:
-    """Why a claim cannot be met: nothing is being reclaimed, and no delegations are given out."""
-    if claim == nfs4.CLAIM_PREVIOUS:
-        c.node()
-        return Nfs4Error(nfs4.NFS4ERR_NO_GRACE, f"{client.label} has nothing to reclaim")
+def _claimed(c: Compound, args: nfs4.OPEN4args, client: Client, access: int, deny: int) -> _Found:
+    """CLAIM_PREVIOUS: the record of before decides (RFC 8881 8.4.2.1).  Raises NO_GRACE, RECLAIM_BAD."""
+    node = c.node()
+    state = c.server.state
+    if state.reclaim is None or c.minor and client.reclaim_complete:
+        raise Nfs4Error(nfs4.NFS4ERR_NO_GRACE, f"{client.label} has nothing to reclaim")
+    key = opens.key_of(state, client, args.owner.owner, node.handle)
+    state.reclaim.claim_open(key, access, deny, c.now)
+    return _Found(node, False, 0, nfs4.change_info4(False, 0, 0), None)
+
+
+def _claim_error(c: Compound, claim: int) -> Nfs4Error:
+    """Why a claim cannot be met: no delegations are given out."""
     if claim in (nfs4.CLAIM_DELEGATE_PREV, nfs4.CLAIM_DELEG_PREV_FH):
         return Nfs4Error(nfs4.NFS4ERR_NOTSUPP, "delegations are not kept over a client's restart")
     if claim == nfs4.CLAIM_DELEGATE_CUR or c.minor and claim == nfs4.CLAIM_DELEG_CUR_FH:
@@ -284,8 +311,8 @@ def op_open_downgrade(c: Compound, args: nfs4.OPEN_DOWNGRADE4args) -> nfs4.OPEN_
     return nfs4.OPEN_DOWNGRADE4resok(held.stateid())
 
 
-def op_close(c: Compound, args: nfs4.CLOSE4args) -> nfs4.stateid4:
-    """End an open, and the locks under it (RFC 8881 18.2)."""
+def op_close(c: Compound, args: nfs4.CLOSE4args) -> bytes:
+    """End an open, and the locks under it (RFC 8881 18.2): the encoded CLOSE4res."""
     node = c.node()
     if not c.minor:
         begin_by_stateid(c, args.open_stateid, args.seqid)
@@ -294,15 +321,14 @@ def op_close(c: Compound, args: nfs4.CLOSE4args) -> nfs4.stateid4:
     _require_confirmed(held)
     opens.release(state, c.changes, held)
     if c.minor:
-        # Nobody can use it again (RFC 8881 18.2.4).
         c.stateid = None
-        return nfs4.stateid4(0xFFFFFFFF, bytes(12))
+        return _CLOSED_FOR_EVER
     owner = held.seqid_owner
     if owner is not None:
         state.closed.pop(owner.closed, None)
         owner.closed = held.other
         state.closed[held.other] = owner
-    return nfs4.stateid4(opens.next_seqid(held.seqid), held.other)
+    return _CLOSED.pack(nfs4.OP_CLOSE, nfs4.NFS4_OK, opens.next_seqid(held.seqid), held.other)
 
 
 def _require_confirmed(held: OpenState) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from nfsd.errors import REPLY_HEAD_SIZE, Held, Nfs4Error, Replay, ReplayedResult
@@ -21,6 +22,7 @@ _REPLY_SIZE_MIN = 256
 # As the Linux server: a cached reply holds no data, so this is plenty.
 _REPLY_CACHED_MAX = 4096
 _OPERATIONS_MIN = 2
+_SEQUENCE_OK = struct.Struct(">II16s5I")
 _KNOWN_FLAGS = (
     nfs4.CREATE_SESSION4_FLAG_PERSIST
     | nfs4.CREATE_SESSION4_FLAG_CONN_BACK_CHAN
@@ -36,8 +38,8 @@ _DIRECTIONS = {
 }
 
 
-def op_sequence(c: Compound, args: nfs4.SEQUENCE4args) -> nfs4.SEQUENCE4resok:
-    """Begin a request on a slot, or answer a retry from the reply cache (RFC 8881 2.10.6).
+def op_sequence(c: Compound, args: nfs4.SEQUENCE4args) -> bytes:
+    """Begin a request on a slot, or answer a retry from the reply cache (RFC 8881 2.10.6): the encoded SEQUENCE4res.
 
     Raises Replay and Held for retries; BADSESSION, BADSLOT, SEQ_MISORDERED, SEQ_FALSE_RETRY, RETRY_UNCACHED_REP,
     TOO_MANY_OPS, REQ_TOO_BIG, BAD_HIGH_SLOT.
@@ -64,6 +66,8 @@ def op_sequence(c: Compound, args: nfs4.SEQUENCE4args) -> nfs4.SEQUENCE4resok:
     if len(c.call.data) > fore.request_size_max:
         raise Nfs4Error(nfs4.NFS4ERR_REQ_TOO_BIG, f"{len(c.call.data)} bytes; at most {fore.request_size_max}")
     client = session.client
+    if slot.resumed and not c.server.state.has_returned(client):
+        log.info("client.resumed", client=client.label, peer=c.connection.peer, opens=len(client.opens))
     client.renewed = c.now
     slot.running = c
     slot.resumed = False
@@ -84,8 +88,9 @@ def op_sequence(c: Compound, args: nfs4.SEQUENCE4args) -> nfs4.SEQUENCE4resok:
         session.connections.add(connection)
         c.connection.joined(session)
     highest = len(slots) - 1
-    return nfs4.SEQUENCE4resok(
-        session.sessionid, seqid, args.sa_slotid, highest, highest, c.server.sequence_flags(session)
+    flags = c.server.sequence_flags(session) if session.flags else 0
+    return _SEQUENCE_OK.pack(
+        nfs4.OP_SEQUENCE, nfs4.NFS4_OK, session.sessionid, seqid, args.sa_slotid, highest, highest, flags
     )
 
 
@@ -156,6 +161,8 @@ def op_create_session(c: Compound, args: nfs4.CREATE_SESSION4args) -> nfs4.CREAT
     client.sessions[session.sessionid] = session
     state.sessions[session.sessionid] = session
     session.connections.add(c.connection.number)
+    if flags & nfs4.CREATE_SESSION4_FLAG_CONN_BACK_CHAN:
+        session.back_connections.add(c.connection.number)
     c.connection.joined(session)
     client.create_sequence = args.csa_sequence
     packer = nfs4.Nfs4Packer()
@@ -272,6 +279,8 @@ def op_bind_conn_to_session(
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, f"direction {args.bctsa_dir}")
     session.client.renewed = c.now
     session.connections.add(c.connection.number)
+    if direction != nfs4.CDFS4_FORE:
+        session.back_connections.add(c.connection.number)
     c.connection.joined(session)
     return nfs4.BIND_CONN_TO_SESSION4resok(session.sessionid, direction, False)
 

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from nfsd.state.sessions import Session
 
 
+def identity_of(owner: bytes, principal: bytes) -> bytes:
+    """What stays the same over a client's restarts and reclaims: its owner string and who it is."""
+    return len(owner).to_bytes(4, "big") + owner + principal
+
+
 class Callback:
     """Where an NFSv4.0 client takes its callbacks (cb_client4)."""
 
@@ -64,7 +69,7 @@ class Client:
         self.callback = Callback()
         self.open_owners: dict[bytes, SeqidOwner] = {}
         self.lock_owners: dict[bytes, SeqidOwner] = {}
-        self.identity = len(owner).to_bytes(4, "big") + owner + principal
+        self.identity = identity_of(owner, principal)
         self.label = f"{clientid:016x}"
         self.peer = ""
 

@@ -75,6 +75,11 @@ class OpenState:
         changes.put(OPEN, self.key, records.encode_open(self))
 
 
+def key_of(state: State, client: Client, owner: bytes, handle: bytes) -> bytes:
+    """The resume key (16 bytes) of an open: the same before and after any restart or reclaim."""
+    return resume_key(state.secret, RFS_ID, client.identity, owner, handle)
+
+
 def grant(
     state: State,
     compound: Compound,
@@ -91,7 +96,7 @@ def grant(
     Raises Nfs4Error(RESOURCE, DELAY) above limits.opens_max.
     """
     handle = node.handle
-    key = resume_key(state.secret, RFS_ID, client.identity, owner, handle)
+    key = key_of(state, client, owner, handle)
     held = client.opens.get(key)
     if held is None:
         if len(state.opens) >= state.opens_max:
@@ -126,12 +131,13 @@ def check_shares(
     """Whether an object may be opened so, or used so without an open (`deny` 0, `refusal` LOCKED; RFC 8881 8.2.3).
 
     An open owner's own opens count too (RFC 8881 9.7).  Somebody who only has his open by courtesy loses it
-    (RFC 8881 8.4.2.4).  Raises Nfs4Error(`refusal`).
+    (RFC 8881 8.4.2.4).  Raises Nfs4Error(`refusal`, or DELAY for a holder who may still come back).
     """
     while (key := state.shares.conflict(handle, access, deny)) is not None:
-        if not state.take_from_expired(compound, state.opens[key].client):
+        holder = state.opens[key].client
+        if not state.take_from_expired(compound, holder):
             compound.revealed = True
-            raise Nfs4Error(refusal, "another open denies it")
+            raise Nfs4Error(state.refusal(compound, holder, refusal), "another open denies it")
 
 
 def downgrade(state: State, compound: Compound, held: OpenState, access: int, deny: int) -> None:

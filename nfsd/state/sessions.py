@@ -95,7 +95,7 @@ class Session:
 
     __slots__ = (
         "sessionid", "client", "flags", "callback_program", "fore", "back", "slots", "reply_size_max", "destroyed",
-        "connections",
+        "connections", "back_connections",
     )  # fmt: skip
 
     def __init__(
@@ -111,6 +111,7 @@ class Session:
         self.reply_size_max = fore.reply_size_max
         self.destroyed = False
         self.connections: set[int] = set()
+        self.back_connections: set[int] = set()
 
     def save(self, changes: ChangeSet) -> None:
         """Put its record."""

@@ -7,7 +7,8 @@ changes it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import struct
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
@@ -18,8 +19,8 @@ from nfsd.state.ids import INSTANCES_KEY, Clientids, Instances
 from nfsd.state.locks import LockState
 from nfsd.state.opens import OpenState
 from nfsd.state.owners import SeqidOwner
+from nfsd.state.reclaim import Reclaim
 from nfsd.state.sessions import Channel, Session
-from nfsd.vfs.interface import Credentials
 from statestore import HOLDER, META, OPEN, OWNER, PENDING, RANGE, SLOT, STREAM, ChangeSet, RangeSet, ShareTable
 from xdr.codec import XdrError
 from xdr.generated import nfs4, stored
@@ -37,6 +38,8 @@ _SEQID_MAX = 0xFFFFFFFF
 COURTESY_S = 24 * 3600.0
 
 _EXPIRED_MAX = 65_536
+# Records loaded at a time, while nobody else may run: about 30 ms.
+_STEP = 8192
 
 
 class Recent:
@@ -96,8 +99,14 @@ class State:
         # Of NFSv4.0 clients that were removed: so that they hear EXPIRED, and do not try to reclaim.
         self.expired_stateids = Recent(_EXPIRED_MAX)
         self.expired_clientids = Recent(_EXPIRED_MAX)
+        # What may be claimed again, after a start with `--recovery reclaim`; None when that is over.
+        self.reclaim: Reclaim | None = None
+        # Until then a holder who has not come back yet is waited for (`blackout_response`).
+        self.blackout_until = now
         self._session_count = epoch << 32
         self._started = now
+        # While owners are loaded: what each of them holds.
+        self._by_owner: dict[Client, dict[tuple[bool, bytes], list[OpenState | LockState]]] = {}
 
     # -- stateids -----------------------------------------------------------------------------------------
 
@@ -159,6 +168,7 @@ class State:
         """
         other, seqid = stateid.other, stateid.seqid
         if other == ANONYMOUS and seqid == 0 or other == BYPASS and seqid == _SEQID_MAX:
+            self.check_blackout(compound, node.handle, compound.client)
             if write or other == ANONYMOUS:
                 access = nfs4.OPEN4_SHARE_ACCESS_WRITE if write else nfs4.OPEN4_SHARE_ACCESS_READ
                 opens.check_shares(self, compound, node.handle, access, 0, nfs4.NFS4ERR_LOCKED)
@@ -183,6 +193,37 @@ class State:
         log.info("client.expired", client=client.label, opens=len(client.opens), reason="conflict")
         self.remove_client(compound.changes, client)
         return True
+
+    def has_returned(self, client: Client) -> bool:
+        """Whether a client has been heard of since this server took over."""
+        return client.renewed > self._started
+
+    def refusal(self, compound: Compound, holder: Client, status: int) -> int:
+        """How a conflict with `holder` is answered: `status`, or DELAY while it may still be on its way back."""
+        if compound.now >= self.blackout_until or self.has_returned(holder):
+            return status
+        return nfs4.NFS4ERR_DELAY
+
+    def check_blackout(self, compound: Compound, handle: bytes, client: Client | None) -> None:
+        """Whether a file is free of claims that others may still make.  Raises Nfs4Error(GRACE)."""
+        if self.reclaim is not None:
+            identity = client.identity if client is not None else b""
+            if self.reclaim.is_blacked_out(handle, identity, compound.now):
+                raise Nfs4Error(nfs4.NFS4ERR_GRACE, "its holder may still claim it")
+
+    def reclaim_complete(self, changes: ChangeSet, client: Client) -> None:
+        """A client claims nothing more."""
+        if self.reclaim is not None:
+            changes.merge(self.reclaim.complete(client.identity, client.opens))
+            if not len(self.reclaim):
+                self.end_reclaim(changes)
+
+    def end_reclaim(self, changes: ChangeSet) -> None:
+        """Nothing can be claimed any more."""
+        if self.reclaim is not None:
+            changes.merge(self.reclaim.end(self.opens))
+            self.reclaim = None
+            log.info("reclaim.ended")
 
     def remove_client(self, changes: ChangeSet, client: Client) -> None:
         """Remove a client with everything that it holds."""
@@ -224,6 +265,8 @@ class State:
     def reap(self, now: float) -> ChangeSet:
         """Remove what nobody will miss: unconfirmed clients, clients long expired, idle NFSv4.0 owners."""
         changes = ChangeSet()
+        if self.reclaim is not None and now >= self.reclaim.until:
+            self.end_reclaim(changes)
         for client in self.clients:
             idle_s = now - client.renewed
             if idle_s <= self.clients.lease_time_s:
@@ -264,6 +307,10 @@ class State:
 
         Returns a line for each record that had to be left out because what it belongs to is missing or damaged.
         """
+        return [line for lines in self.load_steps(entries, now) for line in lines]
+
+    def load_steps(self, entries: Iterable[tuple[int, bytes, bytes]], now: float) -> Iterator[list[str]]:
+        """The same in steps of some milliseconds, each with the lines of what it left out."""
         loaders = {
             HOLDER: self._load_client,
             STREAM: self._load_session,
@@ -274,20 +321,25 @@ class State:
             PENDING: self._load_unlinked,
         }
         sorted_entries: dict[int, list[tuple[bytes, bytes]]] = {kind: [] for kind in loaders}
-        for kind, key, value in entries:
+        for number, (kind, key, value) in enumerate(entries):
             if kind in sorted_entries:
                 sorted_entries[kind].append((key, value))
             elif kind == META and key == INSTANCES_KEY:
                 self.instances = Instances.of_stored(value)
+            if not number % _STEP:
+                yield []
         self._started = now
-        left_out = []
         for kind, load in loaders.items():
-            for key, value in sorted_entries[kind]:
-                try:
-                    load(key, value)
-                except (KeyError, XdrError, Nfs4Error, ValueError) as error:
-                    left_out.append(f"record {kind} {key.hex()}: {error!r}")
-        return left_out
+            rows = sorted_entries.pop(kind)
+            for start in range(0, len(rows), _STEP):
+                left_out = []
+                for key, value in rows[start : start + _STEP]:
+                    try:
+                        load(key, value)
+                    except (KeyError, XdrError, Nfs4Error, ValueError, IndexError, struct.error) as error:
+                        left_out.append(f"record {kind} {key.hex()}: {error!r}")
+                yield left_out
+        self._by_owner.clear()
 
     def _load_unlinked(self, key: bytes, _value: bytes) -> None:
         self.unlinked.add(key)
@@ -343,24 +395,23 @@ class State:
         if kept.closed:
             self.closed[kept.closed] = owner
         (client.lock_owners if kept.is_lock_owner else client.open_owners)[kept.owner] = owner
-        for held in client.opens.values():
-            if not kept.is_lock_owner and held.owner == kept.owner:
-                held.seqid_owner = owner
-                owner.users += 1
-            for lock in (held.locks or {}).values():
-                if kept.is_lock_owner and lock.owner == kept.owner:
-                    lock.seqid_owner = owner
-                    owner.users += 1
+        if client not in self._by_owner:
+            self._by_owner[client] = _by_owner(client)
+        for state in self._by_owner[client].get((kept.is_lock_owner, kept.owner), ()):
+            state.seqid_owner = owner
+            owner.users += 1
 
     def _load_open(self, key: bytes, value: bytes) -> None:
-        kept = records.decode_open(value)
-        client = self.clients.by_id[kept.clientid]
-        caller = Credentials(kept.uid, kept.gid, tuple(kept.groups))
-        held = OpenState(client, key, kept.object, kept.owner, kept.instance, caller)
-        held.access, held.deny = kept.access, kept.deny
-        held.access_seen, held.deny_seen = kept.access_seen, kept.deny_seen
-        held.seqid = kept.seqid
-        self.shares.add(held.handle, key, client.key, held.access, held.deny)
+        clientid, access, deny, access_seen, deny_seen, seqid, instance, owner, handle, caller = (
+            records.open_fields(value)
+        )
+        client = self.clients.by_id[clientid]
+        held = OpenState(client, key, handle, owner, instance, caller)
+        held.access, held.deny = access, deny
+        held.access_seen, held.deny_seen = access_seen, deny_seen
+        held.seqid = seqid
+        # The record begins with its holder's key.
+        self.shares.add(handle, key, value[:8], access, deny)
         self.opens[key] = held
         self.stateids[held.other] = held
         client.opens[key] = held
@@ -371,13 +422,23 @@ class State:
         ranges = self.ranges.setdefault(held.handle, RangeSet())
         lock = LockState(held, kept.owner, kept.instance, ranges)
         lock.seqid = kept.seqid
+        locks.adopt(self.locks.setdefault((lock.owner_key, held.handle), []), lock)
         for item in kept.ranges:
             lock.set(item.start, item.last + 1, item.exclusive)
-        self.locks.setdefault((lock.owner_key, held.handle), []).append(lock)
         self.stateids[lock.other] = lock
         if held.locks is None:
             held.locks = {}
         held.locks[lock.other] = lock
+
+
+def _by_owner(client: Client) -> dict[tuple[bool, bytes], list[OpenState | LockState]]:
+    """What each of an NFSv4.0 client's owners holds, by whether it is a lock owner and its name."""
+    found: dict[tuple[bool, bytes], list[OpenState | LockState]] = {}
+    for held in client.opens.values():
+        found.setdefault((False, held.owner), []).append(held)
+        for lock in (held.locks or {}).values():
+            found.setdefault((True, lock.owner), []).append(lock)
+    return found
 
 
 def _channel(kept: stored.stored_channel) -> Channel:

@@ -4,10 +4,12 @@ Owns starting, stopping and watching a server inside a lab, and the layout of wh
 squashing, SQUASH with root squashed, both under a pseudo root. It must not know what the tests do.
 """
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import socket
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -150,8 +152,26 @@ class UnderstudyServer(Server):
             "--listen", f"{SERVER_ADDRESS}:{PORT}",
             "--lease-time", str(LEASE_TIME_S),
             "--log-file", str(self.log),
-            "--no-pair",
         ]
+
+    def active_pid(self, after: int = 0) -> int:
+        """Return the id of the worker that serves, another one than `after`.
+
+        Raises:
+            LabError: there is none after START_TIMEOUT_S.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            with socket.socket(socket.AF_UNIX) as asking, contextlib.suppress(OSError, ValueError):
+                asking.settimeout(START_TIMEOUT_S)
+                asking.connect(str(self.state / "control"))
+                asking.sendall(b'{"command": "status"}\n')
+                with asking.makefile("rb") as answers:
+                    status = json.loads(answers.readline())["result"]
+                if status["role"] == "active" and status["pid"] != after:
+                    return int(status["pid"])
+            time.sleep(0.02)
+        raise LabError(f"there is no active worker:\n{self.report()}")
 
     def left_over(self) -> dict[str, int]:
         command = [self.program(), "status", "--state", str(self.state), "-o", "json"]

@@ -3,7 +3,7 @@
 import sysconfig
 import tarfile
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
@@ -18,18 +18,25 @@ MANY_FILES = 10_000
 MTIME = 1_600_000_000
 
 
-def source_files() -> Iterator[Path]:
-    """The Python standard library's own source files, in a fixed order."""
+def source_files() -> Iterator[tuple[Path, Path]]:
+    """The Python standard library's own source files and where to put them, round after round without end.
+
+    How many there are depends on who packed the library.
+    """
     library = Path(sysconfig.get_path("stdlib"))
-    for path in sorted(library.rglob("*.py")):
-        if "site-packages" not in path.parts and not path.is_symlink() and path.stat().st_size:
-            yield path
+    paths = [
+        path
+        for path in sorted(library.rglob("*.py"))
+        if not {"site-packages", "dist-packages"} & set(path.parts) and not path.is_symlink() and path.stat().st_size
+    ]
+    for number in count():
+        for path in paths:
+            yield path, Path(f"round{number}") / path.relative_to(library)
 
 
 @pytest.fixture(scope="session")
 def archive(lab: Lab) -> Path:
     """A tar file of about 2,000 files and 20 MB with links, an empty directory and several modes."""
-    library = Path(sysconfig.get_path("stdlib"))
     path = lab.directory / "source.tar"
     size = 0
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
@@ -40,15 +47,15 @@ def archive(lab: Lab) -> Path:
             member.mode = (0o644, 0o755, 0o600, 0o444)[len(tar.getmembers()) % 4]
             return member
 
-        for source in islice(source_files(), TREE_FILES):
+        for source, place in islice(source_files(), TREE_FILES):
             size += source.stat().st_size
-            tar.add(source, f"source/{source.relative_to(library)}", filter=normal)
+            tar.add(source, f"source/{place}", filter=normal)
             if size > TREE_BYTES:
                 break
         first = tar.getmembers()[0]
         for name, kind, target, mode in (
             ("empty", tarfile.DIRTYPE, "", 0o750),
-            ("relative", tarfile.SYMTYPE, "empty/../__future__.py", 0o777),
+            ("relative", tarfile.SYMTYPE, "empty/../round0/__future__.py", 0o777),
             ("dangling", tarfile.SYMTYPE, "/nowhere/" + "x" * 200, 0o777),
             ("hard", tarfile.LNKTYPE, first.name, first.mode),
         ):

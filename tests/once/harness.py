@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from nfsd import rpc
-from nfsd import server as server_module
 from nfsd.config import load_config
 from nfsd.server import Server
 from nfsd.vfs import attributes, posix, syscalls, tombs
@@ -65,6 +64,18 @@ class Boundaries:
         self._pass(f"after {name}")
         return result
 
+    def open_store(self, *given: Any, **named: Any) -> LmdbStore:
+        """Open a store whose commits have boundaries."""
+        store = LmdbStore.open(*given, **named)
+        flush = store.flush
+
+        def flush_or_die() -> None:
+            if store._queue and not self.dead:
+                self.around("commit", flush)
+
+        store.flush = flush_or_die  # type: ignore[method-assign]
+        return store
+
     def _pass(self, name: str) -> None:
         if not self.armed:
             return
@@ -98,35 +109,19 @@ class Calls:
 
 @contextmanager
 def patched(boundaries: Boundaries) -> Iterator[None]:
-    """Inside, every server's system calls and commits have boundaries."""
-    open_store = LmdbStore.open
-
-    class Opener:
-        """Opens a store whose flushes have boundaries."""
-
-        @staticmethod
-        def open(*given: Any, **named: Any) -> LmdbStore:
-            store = open_store(*given, **named)
-            flush = store.flush
-            store.flush = (  # type: ignore[method-assign]
-                lambda: boundaries.around("commit", flush) if store._queue and not boundaries.dead else None
-            )
-            return store
-
+    """Inside, every server's system calls have boundaries."""
     saved = {name: getattr(syscalls, name) for name in ("change_owner", "change_times")}
     try:
         for module in MODULES:
             module.os = Calls(boundaries)  # type: ignore[attr-defined]
         for name, real in saved.items():
             setattr(syscalls, name, _wrapped(boundaries, name, real))
-        server_module.LmdbStore = Opener  # type: ignore[assignment,misc]
         yield
     finally:
         for module in MODULES:
             module.os = os  # type: ignore[attr-defined]
         for name, real in saved.items():
             setattr(syscalls, name, real)
-        server_module.LmdbStore = LmdbStore  # type: ignore[misc]
 
 
 def _wrapped(boundaries: Boundaries, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -180,7 +175,7 @@ class World:
             exports=[f"{self.export}=/,insecure,no_root_squash{self.options}"],
         )
         self.loop = asyncio.new_event_loop()
-        self.server = Server(config)
+        self.server = Server(config, open_store=self.boundaries.open_store)
         self.wires += 1
         self.wire = Wire(self.wires)
         self.loop.run_until_complete(self.server.start())
@@ -195,8 +190,8 @@ class World:
         server = self.server
         server.store._env.close()
         os.close(server.store._lock)
-        if server._listener is not None:
-            server._listener.close()
+        for listener in (*server._accepting, *server._listeners):
+            listener.close()
         if server._threads is not None:
             server._threads.shutdown()
         if hasattr(server, "namespace"):

@@ -210,11 +210,14 @@ def test_recovery_in_vain(world: World) -> None:
 
 def test_unreadable_intent(world: World) -> None:
     """An intent that cannot be read is dropped and counted; the server serves."""
+    client = Client(world, 1)
     changes = ChangeSet()
-    changes.put(INTENT, b"s" + bytes(20), b"nonsense")
+    changes.put(INTENT, b"s" + client.sessionid + bytes(4), b"nonsense")
+    changes.put(INTENT, b"s" + bytes(20), b"of no session")
     world.server.commit_now(changes)
     world.restart()
-    assert world.server.recovered == {"undecidable": 1}
+    assert world.server.recovered == {"undecidable": 1, "dropped": 1}
+    assert status(world.send(client.record(ops.putrootfh()))) == nfs4.NFS4ERR_DEADSESSION
 
 
 # -- files without a name ---------------------------------------------------------------------------------------

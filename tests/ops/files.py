@@ -33,6 +33,7 @@ class State:
     refusal: int | None = None
     by_open = True
     shares: frozenset[bytes] = frozenset()
+    reclaim = None
 
     def check_io(self, c: object, stateid: object, node: Node, write: bool) -> object | None:
         if self.refusal is not None:

@@ -17,7 +17,7 @@ STANDARD = sys.stdlib_module_names
 
 # From the bottom up. A module may import its own layer and those below; never upward.
 LAYERS: list[tuple[str, ...]] = [
-    ("errors", "log", "config", "metrics", "control", "duplicates"),
+    ("errors", "log", "config", "metrics", "control", "duplicates", "lifeline", "service", "sockets", "turn"),
     ("vfs", "exports"),
     ("state", "attributes"),
     ("ops",),
@@ -25,6 +25,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("rpc", "auth"),
     ("transport", "record"),
     ("report", "recovery", "server"),
+    ("supervisor", "worker"),
     ("cli",),
 ]
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}

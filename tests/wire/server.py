@@ -35,13 +35,14 @@ class ServerProcess:
         clients: Mapping[str, list[tuple[str, str]]] | None = None,
         lease_time_s: int = 90,
         durability: str = "process",
+        settings: Mapping[str, object] | None = None,
     ) -> None:
         self.directory = directory
         self.export = directory / "export"
         self.state = directory / "state"
         self.log = directory / "server.log"
         self.port = 0
-        self._settings = {"lease_time_s": lease_time_s, "durability": durability}
+        self._settings = {"lease_time_s": lease_time_s, "durability": durability, **(settings or {})}
         self._limits = dict(limits or {})
         self._exports = dict(exports or {"/export": "rw,insecure,no_root_squash"})
         self._clients = dict(clients or {})
