@@ -181,7 +181,8 @@ SCENARIOS = (
     ),
     Scenario("open, truncating", at_root(opening(ops.unchecked(ops.attrs(size=0)), b"f")), ("f",), b"f"),
     Scenario("open, create and write", lambda c: [
-        ops.putfh(c.root), c.opening(b"new", ops.guarded()), ops.write(ops.CURRENT, b"data"), TYPE_AND_LINKS,
+        ops.putfh(c.root), c.opening(b"new", ops.guarded()),
+        ops.write(ops.CURRENT, b"data", stable=nfs4.FILE_SYNC4), TYPE_AND_LINKS,
         ops.setattr_(ops.CURRENT, ops.attrs(size=2)), TYPE_AND_LINKS,
     ], minors=(1,)),
     Scenario("remove a file", at_root(ops.remove(b"f")), ("f",)),

@@ -129,11 +129,14 @@ def test_request_that_waited_for_a_thread(world: World, monkeypatch: pytest.Monk
     """What others did while a request waited is not undone: it goes on from where it waited."""
     first, other = Client(world, 1), Client(world, 1, b"other")
     record = first.record(
-        ops.putfh(first.root), first.opening(b"f", ops.guarded()), ops.write(ops.CURRENT, b"data"), ops.getfh()
-    )
+        ops.putfh(first.root), first.opening(b"f", ops.guarded()),
+        ops.write(ops.CURRENT, b"data", stable=nfs4.FILE_SYNC4), ops.getfh(),
+    )  # fmt: skip
+    waiting: list[object] = []
     with monkeypatch.context() as patch:
-        patch.setattr(world.server, "in_thread", lambda _work, _done: None)
+        patch.setattr(world.server, "in_thread", lambda work, _done: waiting.append(work))
         world.server.dispatch(world.wire, rpc.decode_call(record))  # type: ignore[arg-type]
+    assert waiting
     other.ok(ops.putfh(other.root), ops.remove(b"f"))
     assert not (world.export / "f").exists()
     world.restart()
