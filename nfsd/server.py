@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfsd import log as logging_
-from nfsd import report, rpc
+from nfsd import recovery, report, rpc
 from nfsd.compound import Compound
 from nfsd.config import Config
 from nfsd.control import Resuming
@@ -36,7 +36,19 @@ from nfsd.transport import SCRATCH_SIZE, Connection
 from nfsd.turn import Phases, Turn
 from nfsd.vfs import kernelmode
 from nfsd.vfs.process import prepare_process
-from statestore import META, NAME, ChangeSet, LmdbStore, StoreError, read_secret, rehearse, touch
+from statestore import (
+    ANSWER,
+    INTENT,
+    META,
+    NAME,
+    PENDING,
+    ChangeSet,
+    LmdbStore,
+    StoreError,
+    read_secret,
+    rehearse,
+    touch,
+)
 from xdr.generated import nfs4
 
 if TYPE_CHECKING:
@@ -89,6 +101,8 @@ class Server:
         self.commit_records = 0
         self.clients_expired = 0
         self.duplicates = DuplicateCache()
+        self.recovered: Counter[str] = Counter()
+        self._graves: deque[tuple[int, bytes]] = deque()
         self.bad_requests: Counter[str] = Counter()
         self.errors: Counter[int] = Counter()
         self.refused: Counter[str] = Counter()
@@ -187,8 +201,8 @@ class Server:
             now=self.now(),
             random_bytes=self.random_bytes,
         )
-        rows: list[tuple[bytes, bytes]] = []
-        for left_out in self._recover(self._entries(rows)):
+        aside: dict[int, list[tuple[bytes, bytes]]] = {NAME: [], ANSWER: [], INTENT: []}
+        for left_out in self._recover(self._entries(aside)):
             for line in left_out:
                 log.error("record.left_out", record=line)
             await asyncio.sleep(0)
@@ -196,7 +210,7 @@ class Server:
             log.error("record.damaged", record=str(damage))
         self._choose_verifier()
         if not hasattr(self, "namespace"):
-            self._open_namespace(secret, rows)
+            self._open_namespace(secret, aside[NAME])
         self.namespace.adopt_thread()
         for export, mode in self.namespace.modes():
             log.info("export.opened", path=export.path, pseudo=export.pseudo, handles=mode)
@@ -204,12 +218,15 @@ class Server:
                 log.warning("export.table_handles", path=export.path, reason="files moved behind the server go stale")
         if not self.namespace.acts_as_caller:
             log.warning("server.single_user", reason="not root: every operation runs as the server's own user")
+        self.duplicates.load(aside[ANSWER])
+        recovery.finish_requests(self, aside[INTENT])
+        recovery.sweep_tombs(self)
 
-    def _entries(self, rows: list[tuple[bytes, bytes]]) -> Iterator[tuple[int, bytes, bytes]]:
-        """What the store holds for the state; the names for table handles go to `rows`."""
+    def _entries(self, aside: dict[int, list[tuple[bytes, bytes]]]) -> Iterator[tuple[int, bytes, bytes]]:
+        """What the store holds for the state; records of the kinds in `aside` are put there."""
         for entry in self.store.load():
-            if entry[0] == NAME:
-                rows.append(entry[1:])
+            if entry[0] in aside:
+                aside[entry[0]].append(entry[1:])
                 continue
             if entry[:2] == (META, VERIFIER_KEY):
                 self._verifier_generation = int.from_bytes(entry[2], "big")
@@ -236,7 +253,7 @@ class Server:
             yield from state.load_steps(entries, now)
             return
         kept = list(entries)
-        yield from state.load_steps([entry for entry in kept if entry[0] == META], now)
+        yield from state.load_steps([entry for entry in kept if entry[0] in (META, PENDING)], now)
         reclaim = Reclaim(now + self.config.blackout_s)
         changes = reclaim.load(kept)
         if changes:
@@ -278,6 +295,10 @@ class Server:
     def now(self) -> float:
         """Seconds of a clock that never jumps and goes on while the machine sleeps."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def wall_ns(self) -> int:
+        """Nanoseconds of the clock that files' times are taken from."""
+        return time.time_ns()
 
     def random_bytes(self, count: int) -> bytes:
         """Bytes that nobody can guess."""
@@ -339,10 +360,28 @@ class Server:
         """Hand changes to the store; the ticket to wait for."""
         self.commit_records += len(changes)
         self._last_ticket = self.store.commit(changes)
+        if self.state.forsaken:
+            self._note_graves(changes)
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
         return self._last_ticket
+
+    def commit_now(self, changes: ChangeSet) -> None:
+        """The same, durable on return, together with everything handed over before."""
+        self.commit_records += len(changes)
+        self._last_ticket = ticket = self.store.commit(changes)
+        if self.state.forsaken:
+            self._note_graves(changes)
+        self.store.flush()
+        if self.store.durable < ticket:
+            self.store.wait(ticket)
+
+    def _note_graves(self, changes: ChangeSet) -> None:
+        """Files without a name whose last open goes with these changes: they are freed once that is durable."""
+        gone = [handle for handle in self.state.forsaken if changes.has(PENDING, handle)]
+        self.state.forsaken.difference_update(gone)
+        self._graves.extend((self._last_ticket, handle) for handle in gone)
 
     def _commit_names(self, changes: ChangeSet) -> None:
         """Rows of the table that stands in for kernel file handles: no reply may tell one before it is durable."""
@@ -370,6 +409,9 @@ class Server:
 
     def _release(self, durable: int) -> None:
         """Let go of the replies that waited for this."""
+        graves = self._graves
+        while graves and graves[0][0] <= durable:
+            recovery.let_go(self, graves.popleft()[1])
         held = self._held
         touched: dict[int, Connection] = {}
         while held and held[0][0] <= durable:
@@ -414,6 +456,15 @@ class Server:
 
     def in_thread(self, work: Callable[[], Any], done: Callable[[Any, BaseException | None], None]) -> None:
         """Run `work` in a thread, then `done(result, error)` in the loop."""
+        if self._threads is None:
+            # Recovery, before anybody is served: there is nobody to wait for it.
+            try:
+                value = work()
+            except Exception as error:
+                done(None, error)
+            else:
+                done(value, None)
+            return
         post = self._loop.call_soon_threadsafe
 
         def run() -> None:
@@ -424,7 +475,6 @@ class Server:
             else:
                 post(done, value, None)
 
-        assert self._threads is not None
         self._threads.submit(run)
 
     def principal(self, compound: Compound) -> bytes:
