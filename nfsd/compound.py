@@ -183,6 +183,8 @@ class Compound:
         """
         kept = intent.kept
         self.decode()
+        if self.status or kept.index > len(self.operations):
+            raise Undecidable("the request is refused by limits that it came before")
         if self.minor:
             operation, args = self.operations[0]
             operation.handler(self, args)

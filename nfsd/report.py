@@ -120,6 +120,7 @@ def metrics(server: Server) -> Snapshot:
         "operations_total": {row.name: row.calls for row in table.OPERATIONS.values() if row.calls},
         "errors_total": {status_name(number): count for number, count in server.errors.items()},
         "replays_total": server.replays,
+        "intents_recovered_total": dict(server.recovered),
         "received_bytes_total": server.received_bytes,
         "sent_bytes_total": server.sent_bytes,
         "clients": len(state.clients),

@@ -150,6 +150,7 @@ class World:
         self.export = self.directory / "export"
         self.export.mkdir()
         self.xid = 0
+        self.uid = 0
         self.wires = 0
         self.server: Server
         self.start()
@@ -219,7 +220,7 @@ class World:
         self.xid += 1
         packer = nfs4.Nfs4Packer()
         packer.pack_COMPOUND4args(nfs4.COMPOUND4args(b"", minor, list(operations)))
-        cred = struct.pack(">I4x4I", 1, 0, 0, 1, 0)
+        cred = struct.pack(">I4x4I", 1, self.uid, 0, 1, 0)
         return struct.pack(">7I", self.xid, 0, 2, 100003, 4, 1, 1) + struct.pack(">I", len(cred)) + cred + bytes(
             8
         ) + packer.get_buffer()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nfsd import duplicates, recovery
+from nfsd import duplicates, recovery, rpc
 from nfsd.duplicates import DuplicateCache
 from statestore import ANSWER, INTENT, ChangeSet
 from tests.once.harness import Boundaries, Crash, World, decoded
@@ -16,6 +17,7 @@ from tests.once.scenarios import Client, rename
 from tests.wire import operations as ops
 from xdr.generated import nfs4
 
+OWNER = 1234
 MakeWorld = Callable[..., World]
 
 
@@ -107,6 +109,41 @@ def test_retry_of_truncation_keeps_later_data(world: World) -> None:
     other.ok(ops.putfh(client.handle), ops.write(ops.ANONYMOUS, b"later"))
     assert status(world.send(record)) == nfs4.NFS4_OK
     assert (world.export / "f").read_bytes() == b"later"
+
+
+def test_setattr_goes_on_where_it_was(world: World) -> None:
+    """Steps that were taken are not taken again: the mode that was set would forbid them."""
+    (world.export / "f").write_bytes(b"data")
+    os.chown(world.export / "f", OWNER, OWNER)
+    client = Client(world, 1)
+    world.uid = OWNER
+    values = ops.attrs(size=1, mode=0o444)
+    record = client.record(ops.putfh(client.root), ops.lookup(b"f"), ops.setattr_(ops.ANONYMOUS, values))
+    die_after(world, "chmod", record)
+    world.start()
+    assert status(world.send(record)) == nfs4.NFS4_OK
+    assert (world.export / "f").read_bytes() == b"d"
+
+
+def test_request_that_waited_for_a_thread(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others did while a request waited is not undone: it goes on from where it waited."""
+    first, other = Client(world, 1), Client(world, 1, b"other")
+    record = first.record(
+        ops.putfh(first.root), first.opening(b"f", ops.guarded()), ops.write(ops.CURRENT, b"data"), ops.getfh()
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(world.server, "in_thread", lambda _work, _done: None)
+        world.server.dispatch(world.wire, rpc.decode_call(record))  # type: ignore[arg-type]
+    other.ok(ops.putfh(other.root), ops.remove(b"f"))
+    assert not (world.export / "f").exists()
+    world.restart()
+    body = world.send(record)
+    assert status(body) == nfs4.NFS4_OK
+    assert not (world.export / "f").exists()
+    results = decoded(body).resarray
+    first.handle, first.held = results[-1].arm.resok4.object, results[2].arm.resok4.stateid
+    read = first.ok(ops.putfh(first.handle), ops.read(first.held))[-1].resok4
+    assert read.data == b"data"
 
 
 # -- undecidable ------------------------------------------------------------------------------------------------
