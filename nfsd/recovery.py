@@ -129,7 +129,7 @@ def sweep_tombs(server: Server) -> None:
     """Files without a name live exactly as long as somebody has them open: the others go now."""
     state = server.state
     changes = ChangeSet()
-    for handle in [handle for handle in state.unlinked if handle not in state.shares]:
+    for handle in [handle for handle in state.unlinked if not state.is_held(handle)]:
         state.forsake(changes, handle)
     state.forsaken.clear()
     if changes:

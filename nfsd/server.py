@@ -102,8 +102,6 @@ class Server:
         self.clients_expired = 0
         self.duplicates = DuplicateCache()
         self.recovered: Counter[str] = Counter()
-        # Records for recovery alone, until it is over.
-        self._kept: dict[int, list[tuple[bytes, bytes]]] = {INTENT: [], ANSWER: []}
         self._unswept = True
         self._graves: deque[tuple[int, bytes]] = deque()
         self.bad_requests: Counter[str] = Counter()
@@ -204,8 +202,8 @@ class Server:
             now=self.now(),
             random_bytes=self.random_bytes,
         )
-        rows: list[tuple[bytes, bytes]] = []
-        for left_out in self._recover(self._entries(rows)):
+        aside: dict[int, list[tuple[bytes, bytes]]] = {NAME: [], ANSWER: [], INTENT: []}
+        for left_out in self._recover(self._entries(aside)):
             for line in left_out:
                 log.error("record.left_out", record=line)
             await asyncio.sleep(0)
@@ -213,7 +211,7 @@ class Server:
             log.error("record.damaged", record=str(damage))
         self._choose_verifier()
         if not hasattr(self, "namespace"):
-            self._open_namespace(secret, rows)
+            self._open_namespace(secret, aside[NAME])
         self.namespace.adopt_thread()
         for export, mode in self.namespace.modes():
             log.info("export.opened", path=export.path, pseudo=export.pseudo, handles=mode)
@@ -221,19 +219,15 @@ class Server:
                 log.warning("export.table_handles", path=export.path, reason="files moved behind the server go stale")
         if not self.namespace.acts_as_caller:
             log.warning("server.single_user", reason="not root: every operation runs as the server's own user")
-        self.duplicates.load(self._kept[ANSWER])
-        recovery.finish_requests(self, self._kept[INTENT])
+        self.duplicates.load(aside[ANSWER])
+        recovery.finish_requests(self, aside[INTENT])
         self._sweep()
-        self._kept = {}
 
-    def _entries(self, rows: list[tuple[bytes, bytes]]) -> Iterator[tuple[int, bytes, bytes]]:
-        """What the store holds for the state; the names for table handles go to `rows`."""
+    def _entries(self, aside: dict[int, list[tuple[bytes, bytes]]]) -> Iterator[tuple[int, bytes, bytes]]:
+        """What the store holds for the state; records of the kinds in `aside` are put there."""
         for entry in self.store.load():
-            if entry[0] == NAME:
-                rows.append(entry[1:])
-                continue
-            if entry[0] in self._kept:
-                self._kept[entry[0]].append(entry[1:])
+            if entry[0] in aside:
+                aside[entry[0]].append(entry[1:])
                 continue
             if entry[:2] == (META, VERIFIER_KEY):
                 self._verifier_generation = int.from_bytes(entry[2], "big")

@@ -46,13 +46,13 @@ _WANT_NO_DELEGATION = 0x0400
 _ACCESS_BITS_41 = 3 | _WANT_MASK | 0x30000 | 0x300000
 _VERIFIER_ATTRIBUTES = 1 << nfs4.FATTR4_TIME_ACCESS | 1 << nfs4.FATTR4_TIME_MODIFY
 _CREATE_MODE_DEFAULT = 0o666
-_TAKEN = b"taken"
 # OPEN4resok up to rflags; then, most often, an empty attrset and no delegation.
 _OPENED = struct.Struct(">3I12sI2QI")
 _NOTHING_MORE = struct.pack(">2I", 0, nfs4.OPEN_DELEGATE_NONE)
 _CLOSED = struct.Struct(">3I12s")
 # Nobody can use an NFSv4.1 stateid again after CLOSE (RFC 8881 18.2.4).
 _CLOSED_FOR_EVER = _CLOSED.pack(nfs4.OP_CLOSE, nfs4.NFS4_OK, 0xFFFFFFFF, bytes(12))
+_TAKEN = b"taken"
 _SIZE_BIT = 1 << nfs4.FATTR4_SIZE
 
 

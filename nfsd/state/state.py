@@ -215,6 +215,7 @@ class State:
         """A client claims nothing more."""
         if self.reclaim is not None:
             changes.merge(self.reclaim.complete(client.identity, client.opens))
+            self._forsake_unheld(changes)
             if not len(self.reclaim):
                 self.end_reclaim(changes)
 
@@ -223,7 +224,16 @@ class State:
         if self.reclaim is not None:
             changes.merge(self.reclaim.end(self.opens))
             self.reclaim = None
+            self._forsake_unheld(changes)
             log.info("reclaim.ended")
+
+    def is_held(self, handle: bytes) -> bool:
+        """Whether somebody has the object open, or may still claim that he has."""
+        return handle in self.shares or self.reclaim is not None and self.reclaim.has_claims(handle)
+
+    def _forsake_unheld(self, changes: ChangeSet) -> None:
+        for handle in [handle for handle in self.unlinked if not self.is_held(handle)]:
+            self.forsake(changes, handle)
 
     def remove_client(self, changes: ChangeSet, client: Client) -> None:
         """Remove a client with everything that it holds."""

@@ -158,6 +158,7 @@ class World:
         self.boundaries = boundaries
         self.handles = handles
         self.options = options
+        self.recovery = "resume"
         self.directory = Path(tempfile.mkdtemp(dir=directory))
         self.export = self.directory / "export"
         self.export.mkdir()
@@ -171,7 +172,8 @@ class World:
         """A new process."""
         config = load_config(
             options={"state": (str(self.directory / "state"),) * 2, "listen": ("127.0.0.1:0",) * 2,
-                     "handles": (self.handles,) * 2},
+                     "handles": (self.handles,) * 2,
+                     "recovery": (self.recovery,) * 2},
             exports=[f"{self.export}=/,insecure,no_root_squash{self.options}"],
         )
         self.loop = asyncio.new_event_loop()

@@ -289,6 +289,19 @@ def test_unlinked_of_a_removed_client(world: World) -> None:
     assert tombs(world) == []
 
 
+def test_unlinked_may_be_claimed(world: World) -> None:
+    """After a start that makes clients claim their opens the file is there until nobody can claim it any more."""
+    removed_while_open(world)
+    world.recovery = "reclaim"
+    world.restart()
+    assert len(tombs(world)) == 1
+    world.server._reap()
+    assert len(tombs(world)) == 1
+    world.server.state.reclaim = None
+    world.server._reap()
+    assert tombs(world) == [] and not world.server.state.unlinked
+
+
 def test_tomb_without_record(world: World) -> None:
     """A tomb that no record tells of is swept at the start; what is no tomb stays."""
     (world.export / ".understudy" / "00aa").write_bytes(b"")

@@ -32,8 +32,8 @@ class State:
 
     refusal: int | None = None
     by_open = True
-    shares: frozenset[bytes] = frozenset()
     reclaim = None
+    shares: frozenset[bytes] = frozenset()
 
     def check_io(self, c: object, stateid: object, node: Node, write: bool) -> object | None:
         if self.refusal is not None:
