@@ -6,6 +6,7 @@ Owns the order in which an OPEN is decided: owner, claim, name, kind, permission
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import struct
@@ -193,6 +194,10 @@ def _create(c: Compound, parent: Node, name: bytes, cred: Credentials, how: nfs4
     """OPEN4_CREATE in its four modes (RFC 8881 18.16.3)."""
     assert how is not None
     wanted, verifier = _initial(c, how)
+    if verifier is not None:
+        # Linux makes it of its clock and a process id: two clients may well come with the same one.
+        assert c.client is not None
+        verifier = hashlib.blake2b(c.client.identity + verifier, digest_size=8).digest()
     before = c.unfinished()
     node, created = None, False
     if before is None:

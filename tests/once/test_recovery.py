@@ -149,6 +149,18 @@ def test_request_that_waited_for_a_thread(world: World, monkeypatch: pytest.Monk
     assert read.data == b"data"
 
 
+@pytest.mark.parametrize("minor", [0, 1])
+def test_exclusive_with_another_clients_verifier(world: World, minor: int) -> None:
+    """An exclusive create may be repeated by its client, and by nobody else who comes with the same verifier."""
+    (world.export / "f").write_bytes(b"")
+    for name, expected in ((b"client", nfs4.NFS4_OK), (b"other", nfs4.NFS4ERR_EXIST)):
+        client = Client(world, minor, name)
+        client.open(b"f")
+        for _ in range(2):
+            record = client.record(ops.putfh(client.root), client.opening(b"new", ops.exclusive(b"the same")))
+            assert status(world.send(record)) == expected
+
+
 # -- undecidable ------------------------------------------------------------------------------------------------
 
 
