@@ -43,7 +43,7 @@ REPLY = bytes(200)
 HANDLE_SIZE = 44
 LOCK_EVERY = 10
 SPACING_S = 0.6
-OPENS_A_COMMIT = 1000
+REPLY_LIMIT_S = 120.0
 
 
 def fail(error: BaseException) -> None:
@@ -70,8 +70,8 @@ def fill(directory: Path, opens: int, clients: int) -> None:
         client.save(changes)
         session = Session(os.urandom(16), client, flags=0, callback_program=0, fore=channel, back=channel)
         session.save(changes)
-        for slot in session.slots[:SLOTS_USED]:
-            changes.put(SLOT, slot.key, (1).to_bytes(4, "big") + (1).to_bytes(4, "big") + REPLY)
+        for used in range(SLOTS_USED):
+            changes.put(SLOT, session.slot(used).key, (1).to_bytes(4, "big") + (1).to_bytes(4, "big") + REPLY)
         for index in range(opens // clients):
             held = OpenState(
                 client, os.urandom(16), os.urandom(HANDLE_SIZE), b"open id:%020d" % index,
@@ -105,7 +105,7 @@ class Pair:
 
     def status(self) -> dict[str, object]:
         """The server's word, once it serves with a warm worker beside it."""
-        end_s = time.monotonic() + 60
+        end_s = time.monotonic() + REPLY_LIMIT_S
         while time.monotonic() < end_s:
             try:
                 found: dict[str, object] = ask(self.state / "control", "status")
@@ -123,13 +123,20 @@ class Pair:
         self.process.wait(30)
 
 
+def connect(port: int) -> Connection:
+    """A connection that waits longer than the longest takeover."""
+    connection = Connection(port)
+    connection.socket.settimeout(REPLY_LIMIT_S)
+    return connection
+
+
 class Looper(threading.Thread):
     """A client that never rests, and the moments of its replies."""
 
     def __init__(self, port: int) -> None:
         super().__init__(daemon=True)
         self.port = port
-        self.session: WireSession = mount(Connection(port))
+        self.session: WireSession = mount(connect(port))
         self.replies: list[float] = []
         self.stopped = False
 
@@ -142,7 +149,7 @@ class Looper(threading.Thread):
                 session.connection.rpc(message)
             except (EOFError, ConnectionError):
                 session.connection.close()
-                session.connection = Connection(self.port)
+                session.connection = connect(self.port)
                 continue
             session.seqids[0] += 1
             self.replies.append(time.monotonic())
@@ -179,7 +186,7 @@ def measure(opens: int, clients: int, kills: int) -> list[str]:
                 while True:
                     # A connection that the dying worker still took is reset; the next one waits for its successor.
                     try:
-                        connection = Connection(pair.port)
+                        connection = connect(pair.port)
                         connection.null()
                         break
                     except (EOFError, ConnectionResetError):
