@@ -9,12 +9,14 @@ started, and its active worker is killed with SIGKILL again and again. Medians a
 new conn   from the kill to the first reply on a connection that is opened right after it.
 stall      from the last reply that a session's client had before the kill to its next one: it sends GETATTR
            in a tight loop and connects again at once when its connection is reset.
+cpu        processor time of the takeover: on a busy machine the others are longer than they need be.
 open, load, total   what the server itself says of it (`status`), counted from when the death was noticed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import statistics
@@ -201,8 +203,10 @@ def measure(opens: int, clients: int, kills: int) -> list[str]:
             found = pair.status()
         finally:
             pair.stop()
+        lines = [json.loads(line) for line in pair.log.read_text().splitlines() if line.startswith("{")]
+    processor = [line["processor_s"] for line in lines if line["event"] == "takeover.done"][1:]
     row = [f"{opens:,}", str(found["clients"]), f"{ms(first)}", f"{ms(stalls)}"]
-    return row + [ms([phase[part] for phase in phases]) for part in ("open", "load", "total")]  # type: ignore[index]
+    return row + [ms([phase[part] for phase in phases]) for part in ("open", "load", "total")] + [ms(processor)]  # type: ignore[index]
 
 
 def ms(seconds: list[float]) -> str:
@@ -217,7 +221,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=1000)
     parser.add_argument("--kills", type=int, default=20)
     chosen = parser.parse_args()
-    heads = ["opens", "clients", "new conn", "stall", "open", "load", "total"]
+    heads = ["opens", "clients", "new conn", "stall", "open", "load", "total", "cpu"]
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}", flush=True)
     for opens in map(int, chosen.opens.split(",")):
         print(f"| {' | '.join(measure(opens, chosen.clients, chosen.kills))} |", flush=True)
