@@ -128,7 +128,7 @@ def metrics(server: Server) -> Snapshot:
         "locks": sum(len(ranges) for ranges in state.ranges.values()),
         "delegations": 0,
         "clients_expired_total": server.clients_expired,
-        "commits_total": server.commits,
+        "commits_total": server.store.transactions,
         "commit_records_total": server.commit_records,
         "epoch": server.store.epoch,
         "takeovers_total": server.turn.takeovers if server.turn is not None else 0,

@@ -60,10 +60,16 @@ class Server:
     """One serving process."""
 
     def __init__(
-        self, config: Config, *, listeners: Sequence[socket.socket] | None = None, lock: int = -1
+        self,
+        config: Config,
+        *,
+        listeners: Sequence[socket.socket] | None = None,
+        lock: int = -1,
+        open_store: Callable[..., Any] = LmdbStore.open,
     ) -> None:
         """`listeners` are sockets that listen already; `lock` is the state directory's, if it is held already."""
         self.config = config
+        self._open_store = open_store
         self.role = "resuming"
         self.turn: Turn | None = None
         self._listeners = list(listeners or ())
@@ -80,7 +86,6 @@ class Server:
         self.sent_bytes = 0
         self.requests = 0
         self.replays = 0
-        self.commits = 0
         self.commit_records = 0
         self.clients_expired = 0
         self.duplicates = DuplicateCache()
@@ -129,9 +134,9 @@ class Server:
         phases = Phases(self.turn.noticed if self.turn is not None else None)
         if self._exports is None:
             prepare_process()
-        self.store = LmdbStore.open(
+        self.store = self._open_store(
             config.state,
-            level=config.durability,  # type: ignore[arg-type]
+            level=config.durability,
             on_durable=self._durable if config.durability == "power" else None,
             on_failure=self._store_failed,
             lock=self._lock,
@@ -351,7 +356,6 @@ class Server:
     def _flush(self) -> None:
         """After all that the loop had ready: one transaction for everything that changed."""
         self._flush_scheduled = False
-        self.commits += 1
         store = self.store
         store.flush()
         if store.durable >= self._last_ticket:

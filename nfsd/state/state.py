@@ -409,9 +409,9 @@ class State:
         ranges = self.ranges.setdefault(held.handle, RangeSet())
         lock = LockState(held, kept.owner, kept.instance, ranges)
         lock.seqid = kept.seqid
+        locks.adopt(self.locks.setdefault((lock.owner_key, held.handle), []), lock)
         for item in kept.ranges:
             lock.set(item.start, item.last + 1, item.exclusive)
-        self.locks.setdefault((lock.owner_key, held.handle), []).append(lock)
         self.stateids[lock.other] = lock
         if held.locks is None:
             held.locks = {}
