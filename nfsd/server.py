@@ -176,15 +176,16 @@ class Server:
         self.role = "active"
         phases.end("listen")
         self.recovery = phases.all()
-        self._say_taken_over()
+        self._say_taken_over(phases.processor_s())
         self._reap()
 
-    def _say_taken_over(self) -> None:
+    def _say_taken_over(self, processor_s: float) -> None:
         state = self.state
         for phase, seconds in self.recovery.items():
             log.info("takeover.phase", phase=phase, seconds=seconds)
         log.info("state.loaded", clients=len(state.clients), opens=len(state.opens), locks=len(state.locks))
-        log.info("takeover.done", **{f"{phase}_s": seconds for phase, seconds in self.recovery.items()})
+        phases = {f"{phase}_s": seconds for phase, seconds in self.recovery.items()}
+        log.info("takeover.done", **phases, processor_s=processor_s)
 
     async def _load(self) -> None:
         """Take over what the store holds, and open the exports."""

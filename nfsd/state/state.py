@@ -38,6 +38,8 @@ _SEQID_MAX = 0xFFFFFFFF
 COURTESY_S = 24 * 3600.0
 
 _EXPIRED_MAX = 65_536
+# What a record that is damaged, or lacks what it belongs to, comes to.
+LOAD_ERRORS = (KeyError, XdrError, Nfs4Error, ValueError, IndexError, struct.error)
 # Records loaded at a time, while nobody else may run: about 30 ms.
 _STEP = 8192
 
@@ -105,7 +107,8 @@ class State:
         self.blackout_until = now
         self._session_count = epoch << 32
         self._started = now
-        # While owners are loaded: what each of them holds.
+        # While records are loaded: owners' names, each once; and what each NFSv4.0 owner holds.
+        self._names: dict[bytes, bytes] = {}
         self._by_owner: dict[Client, dict[tuple[bool, bytes], list[OpenState | LockState]]] = {}
 
     # -- stateids -----------------------------------------------------------------------------------------
@@ -320,36 +323,43 @@ class State:
         return [line for lines in self.load_steps(entries, now) for line in lines]
 
     def load_steps(self, entries: Iterable[tuple[int, bytes, bytes]], now: float) -> Iterator[list[str]]:
-        """The same in steps of some milliseconds, each with the lines of what it left out."""
+        """The same in steps of some milliseconds, each with the lines of what it left out.
+
+        The entries MUST come in the order of their kinds, as the store gives them: holders before what they hold.
+        """
         loaders = {
             HOLDER: self._load_client,
             STREAM: self._load_session,
             SLOT: self._load_slot,
             OPEN: self._load_open,
             RANGE: self._load_lock,
-            OWNER: self._load_owner,
             PENDING: self._load_unlinked,
         }
-        sorted_entries: dict[int, list[tuple[bytes, bytes]]] = {kind: [] for kind in loaders}
+        self._started = now
+        owners = []
+        left_out: list[str] = []
         for number, (kind, key, value) in enumerate(entries):
-            if kind in sorted_entries:
-                sorted_entries[kind].append((key, value))
+            load = loaders.get(kind)
+            if load is not None:
+                try:
+                    load(key, value)
+                except LOAD_ERRORS as error:
+                    left_out.append(f"record {kind} {key.hex()}: {error!r}")
+            elif kind == OWNER:
+                owners.append((key, value))
             elif kind == META and key == INSTANCES_KEY:
                 self.instances = Instances.of_stored(value)
             if not number % _STEP:
-                yield []
-        self._started = now
-        for kind, load in loaders.items():
-            rows = sorted_entries.pop(kind)
-            for start in range(0, len(rows), _STEP):
-                left_out = []
-                for key, value in rows[start : start + _STEP]:
-                    try:
-                        load(key, value)
-                    except (KeyError, XdrError, Nfs4Error, ValueError, IndexError, struct.error) as error:
-                        left_out.append(f"record {kind} {key.hex()}: {error!r}")
                 yield left_out
+                left_out = []
+        for key, value in owners:
+            try:
+                self._load_owner(key, value)
+            except LOAD_ERRORS as error:
+                left_out.append(f"record {OWNER} {key.hex()}: {error!r}")
         self._by_owner.clear()
+        self._names.clear()
+        yield left_out
 
     def _load_unlinked(self, key: bytes, _value: bytes) -> None:
         self.unlinked.add(key)
@@ -384,13 +394,12 @@ class State:
             fore=_channel(kept.fore),
             back=_channel(kept.back),
         )
-        for slot in session.slots:
-            slot.resumed = True
+        session.resumed = True
         self.sessions[key] = session
         client.sessions[key] = session
 
     def _load_slot(self, key: bytes, value: bytes) -> None:
-        self.sessions[key[:16]].slots[int.from_bytes(key[16:], "big")].load(value)
+        self.sessions[key[:16]].slot(int.from_bytes(key[16:], "big")).load(value)
 
     def _load_owner(self, key: bytes, value: bytes) -> None:
         kept = records.decode_owner(value)
@@ -416,12 +425,12 @@ class State:
             records.open_fields(value)
         )
         client = self.clients.by_id[clientid]
-        held = OpenState(client, key, handle, owner, instance, caller)
+        # A client's processes share one owner, as a rule.
+        held = OpenState(client, key, handle, self._names.setdefault(owner, owner), instance, caller)
         held.access, held.deny = access, deny
         held.access_seen, held.deny_seen = access_seen, deny_seen
         held.seqid = seqid
-        # The record begins with its holder's key.
-        self.shares.add(handle, key, value[:8], access, deny)
+        self.shares.add(handle, key, client.key, access, deny)
         self.opens[key] = held
         self.stateids[held.other] = held
         client.opens[key] = held
