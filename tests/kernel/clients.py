@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from . import mountstats
 from .guest import CALL_TIMEOUT_S, ROOT, Guest, GuestProcess, Pending, User
 from .lab import SERVER_ADDRESS, Lab, tail
-from .server import SQUASH, WORK, Server
+from .server import SQUASH, WORK, Server, UnderstudyServer
 from .workloads import system
 
 MOUNTS = "/run/nfs"
@@ -100,6 +102,12 @@ class Site:
     def minor(self) -> int:
         """The minor version: 0, 1 or 2."""
         return int(self.version[2:])
+
+    def ours(self) -> UnderstudyServer:
+        """The server, for what no other offers; a test that needs it is skipped on a peer."""
+        if not isinstance(self.server, UnderstudyServer):
+            pytest.skip("only understudy keeps its clients' state over its own death")
+        return self.server
 
 
 class Clients:
