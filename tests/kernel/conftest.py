@@ -5,6 +5,7 @@ nfs-ganesha, which shows that they ask for nothing peculiar to us.
 """
 
 import os
+import random
 import re
 import time
 from collections.abc import Generator, Iterator
@@ -139,6 +140,13 @@ def site(clients: Clients, server: Server, request: pytest.FixtureRequest) -> It
         if client.guest.healthy and server.reclaimed == reclaimed:
             again = client.stats().since(stats).set_up_again()
             assert not again, f"client {client.guest.name} had to introduce itself again: {again}"
+
+
+@pytest.fixture
+def seed(pytestconfig: pytest.Config) -> int:
+    """What decides when the server dies and what files hold; every run has another unless --seed is given."""
+    given = pytestconfig.getoption("--seed", default=None)
+    return random.SystemRandom().randrange(1 << 31) if given is None else int(given)
 
 
 @pytest.hookimpl(hookwrapper=True)
