@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfsd import log as logging_
-from nfsd import report, rpc
+from nfsd import recovery, report, rpc
 from nfsd.compound import Compound
 from nfsd.config import Config
 from nfsd.control import Resuming
@@ -36,7 +36,19 @@ from nfsd.transport import SCRATCH_SIZE, Connection
 from nfsd.turn import Phases, Turn
 from nfsd.vfs import kernelmode
 from nfsd.vfs.process import prepare_process
-from statestore import META, NAME, ChangeSet, LmdbStore, StoreError, read_secret, rehearse, touch
+from statestore import (
+    ANSWER,
+    INTENT,
+    META,
+    NAME,
+    PENDING,
+    ChangeSet,
+    LmdbStore,
+    StoreError,
+    read_secret,
+    rehearse,
+    touch,
+)
 from xdr.generated import nfs4
 
 if TYPE_CHECKING:
@@ -47,6 +59,7 @@ if TYPE_CHECKING:
 log = get_logger()
 
 REAP_INTERVAL_S = 1.0
+VERIFIER_KEY = b"verifier"
 # A peer that does not take its last replies in this time may ask for them again.
 SEE_OFF_S, SEE_OFF_POLL_S = 1.0, 0.001
 # Callers remembered on one connection before they are all forgotten.
@@ -59,10 +72,16 @@ class Server:
     """One serving process."""
 
     def __init__(
-        self, config: Config, *, listeners: Sequence[socket.socket] | None = None, lock: int = -1
+        self,
+        config: Config,
+        *,
+        listeners: Sequence[socket.socket] | None = None,
+        lock: int = -1,
+        open_store: Callable[..., Any] = LmdbStore.open,
     ) -> None:
         """`listeners` are sockets that listen already; `lock` is the state directory's, if it is held already."""
         self.config = config
+        self._open_store = open_store
         self.role = "resuming"
         self.turn: Turn | None = None
         self._listeners = list(listeners or ())
@@ -79,10 +98,11 @@ class Server:
         self.sent_bytes = 0
         self.requests = 0
         self.replays = 0
-        self.commits = 0
         self.commit_records = 0
         self.clients_expired = 0
         self.duplicates = DuplicateCache()
+        self.recovered: Counter[str] = Counter()
+        self._graves: deque[tuple[int, bytes]] = deque()
         self.bad_requests: Counter[str] = Counter()
         self.errors: Counter[int] = Counter()
         self.refused: Counter[str] = Counter()
@@ -128,9 +148,9 @@ class Server:
         phases = Phases(self.turn.noticed if self.turn is not None else None)
         if self._exports is None:
             prepare_process()
-        self.store = LmdbStore.open(
+        self.store = self._open_store(
             config.state,
-            level=config.durability,  # type: ignore[arg-type]
+            level=config.durability,
             on_durable=self._durable if config.durability == "power" else None,
             on_failure=self._store_failed,
             lock=self._lock,
@@ -172,7 +192,6 @@ class Server:
         derived = hashlib.blake2b(b"server", key=secret, digest_size=16).hexdigest()
         self.server_owner = (config.server_owner or f"understudy-{derived}").encode()
         self.server_scope = (config.server_scope or f"understudy-{derived}").encode()
-        self.writes_lost(first=True)
         self.state = State(
             secret=secret,
             epoch=store.epoch,
@@ -182,15 +201,16 @@ class Server:
             now=self.now(),
             random_bytes=self.random_bytes,
         )
-        rows: list[tuple[bytes, bytes]] = []
-        for left_out in self._recover(self._entries(rows)):
+        aside: dict[int, list[tuple[bytes, bytes]]] = {NAME: [], ANSWER: [], INTENT: []}
+        for left_out in self._recover(self._entries(aside)):
             for line in left_out:
                 log.error("record.left_out", record=line)
             await asyncio.sleep(0)
         for damage in store.damaged:
             log.error("record.damaged", record=str(damage))
+        self._choose_verifier()
         if not hasattr(self, "namespace"):
-            self._open_namespace(secret, rows)
+            self._open_namespace(secret, aside[NAME])
         self.namespace.adopt_thread()
         for export, mode in self.namespace.modes():
             log.info("export.opened", path=export.path, pseudo=export.pseudo, handles=mode)
@@ -198,14 +218,19 @@ class Server:
                 log.warning("export.table_handles", path=export.path, reason="files moved behind the server go stale")
         if not self.namespace.acts_as_caller:
             log.warning("server.single_user", reason="not root: every operation runs as the server's own user")
+        self.duplicates.load(aside[ANSWER])
+        recovery.finish_requests(self, aside[INTENT])
+        recovery.sweep_tombs(self)
 
-    def _entries(self, rows: list[tuple[bytes, bytes]]) -> Iterator[tuple[int, bytes, bytes]]:
-        """What the store holds for the state; the names for table handles go to `rows`."""
+    def _entries(self, aside: dict[int, list[tuple[bytes, bytes]]]) -> Iterator[tuple[int, bytes, bytes]]:
+        """What the store holds for the state; records of the kinds in `aside` are put there."""
         for entry in self.store.load():
-            if entry[0] == NAME:
-                rows.append(entry[1:])
-            else:
-                yield entry
+            if entry[0] in aside:
+                aside[entry[0]].append(entry[1:])
+                continue
+            if entry[:2] == (META, VERIFIER_KEY):
+                self._verifier_generation = int.from_bytes(entry[2], "big")
+            yield entry
 
     def _open_namespace(self, secret: bytes, rows: Iterable[tuple[bytes, bytes]]) -> None:
         self.namespace = Namespace(
@@ -228,7 +253,7 @@ class Server:
             yield from state.load_steps(entries, now)
             return
         kept = list(entries)
-        yield from state.load_steps([entry for entry in kept if entry[0] == META], now)
+        yield from state.load_steps([entry for entry in kept if entry[0] in (META, PENDING)], now)
         reclaim = Reclaim(now + self.config.blackout_s)
         changes = reclaim.load(kept)
         if changes:
@@ -270,6 +295,10 @@ class Server:
     def now(self) -> float:
         """Seconds of a clock that never jumps and goes on while the machine sleeps."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def wall_ns(self) -> int:
+        """Nanoseconds of the clock that files' times are taken from."""
+        return time.time_ns()
 
     def random_bytes(self, count: int) -> bytes:
         """Bytes that nobody can guess."""
@@ -331,10 +360,28 @@ class Server:
         """Hand changes to the store; the ticket to wait for."""
         self.commit_records += len(changes)
         self._last_ticket = self.store.commit(changes)
+        if self.state.forsaken:
+            self._note_graves(changes)
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
         return self._last_ticket
+
+    def commit_now(self, changes: ChangeSet) -> None:
+        """The same, durable on return, together with everything handed over before."""
+        self.commit_records += len(changes)
+        self._last_ticket = ticket = self.store.commit(changes)
+        if self.state.forsaken:
+            self._note_graves(changes)
+        self.store.flush()
+        if self.store.durable < ticket:
+            self.store.wait(ticket)
+
+    def _note_graves(self, changes: ChangeSet) -> None:
+        """Files without a name whose last open goes with these changes: they are freed once that is durable."""
+        gone = [handle for handle in self.state.forsaken if changes.has(PENDING, handle)]
+        self.state.forsaken.difference_update(gone)
+        self._graves.extend((self._last_ticket, handle) for handle in gone)
 
     def _commit_names(self, changes: ChangeSet) -> None:
         """Rows of the table that stands in for kernel file handles: no reply may tell one before it is durable."""
@@ -347,7 +394,6 @@ class Server:
     def _flush(self) -> None:
         """After all that the loop had ready: one transaction for everything that changed."""
         self._flush_scheduled = False
-        self.commits += 1
         store = self.store
         store.flush()
         if store.durable >= self._last_ticket:
@@ -363,6 +409,9 @@ class Server:
 
     def _release(self, durable: int) -> None:
         """Let go of the replies that waited for this."""
+        graves = self._graves
+        while graves and graves[0][0] <= durable:
+            recovery.let_go(self, graves.popleft()[1])
         held = self._held
         touched: dict[int, Connection] = {}
         while held and held[0][0] <= durable:
@@ -407,6 +456,15 @@ class Server:
 
     def in_thread(self, work: Callable[[], Any], done: Callable[[Any, BaseException | None], None]) -> None:
         """Run `work` in a thread, then `done(result, error)` in the loop."""
+        if self._threads is None:
+            # Recovery, before anybody is served: there is nobody to wait for it.
+            try:
+                value = work()
+            except Exception as error:
+                done(None, error)
+            else:
+                done(value, None)
+            return
         post = self._loop.call_soon_threadsafe
 
         def run() -> None:
@@ -417,7 +475,6 @@ class Server:
             else:
                 post(done, value, None)
 
-        assert self._threads is not None
         self._threads.submit(run)
 
     def principal(self, compound: Compound) -> bytes:
@@ -452,12 +509,20 @@ class Server:
             return nfs4.SEQ4_STATUS_CB_PATH_DOWN_SESSION
         return 0
 
-    def writes_lost(self, first: bool = False) -> None:
-        """Choose the write verifier: it changes exactly when unstable data may have been lost."""
-        if not first:
-            self._verifier_generation += 1
-        boot = _BOOT_ID.read_bytes()
-        seed = boot + self.config.node.encode() + self._verifier_generation.to_bytes(4, "big")
+    def writes_lost(self) -> None:
+        """In a thread: unstable data may have been lost, so the write verifier changes, over takeovers too."""
+        self._verifier_generation += 1
+        self._choose_verifier()
+        self._loop.call_soon_threadsafe(self._keep_verifier)
+
+    def _keep_verifier(self) -> None:
+        changes = ChangeSet()
+        changes.put(META, VERIFIER_KEY, self._verifier_generation.to_bytes(4, "big"))
+        self.store.wait(self.commit(changes))
+
+    def _choose_verifier(self) -> None:
+        """It is the same for all workers of a node, whose page cache outlives them, until the node starts anew."""
+        seed = _BOOT_ID.read_bytes() + self.config.node.encode() + self._verifier_generation.to_bytes(4, "big")
         self.write_verifier = hashlib.blake2b(seed, key=self.store.secret, digest_size=8).digest()
 
     # -- the control socket and the figures ---------------------------------------------------------------

@@ -46,6 +46,10 @@ def op_sequence(c: Compound, args: nfs4.SEQUENCE4args) -> bytes:
     """
     session = c.server.state.sessions.get(args.sa_sessionid)
     if session is None:
+        dead = c.server.state.dead_sessions
+        if args.sa_sessionid in dead:
+            dead.remove(args.sa_sessionid)
+            raise Nfs4Error(nfs4.NFS4ERR_DEADSESSION, "a request of it could not be recovered (RFC 8881 2.10.6.5)")
         raise Nfs4Error(nfs4.NFS4ERR_BADSESSION, "unknown session")
     slots = session.slots
     if args.sa_slotid >= len(slots):

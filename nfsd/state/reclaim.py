@@ -139,6 +139,10 @@ class Reclaim:
         keys = self._by_handle.get(handle)
         return keys is not None and now < self.until and any(self._claims[key].identity != identity for key in keys)
 
+    def has_claims(self, handle: bytes) -> bool:
+        """Whether anybody may still claim this file."""
+        return handle in self._by_handle
+
     def complete(self, identity: bytes, kept: Iterable[bytes]) -> ChangeSet:
         """A client claims nothing more: drop its claims; the records of those that it has claimed (`kept`) stay."""
         changes = ChangeSet()

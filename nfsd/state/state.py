@@ -21,7 +21,7 @@ from nfsd.state.opens import OpenState
 from nfsd.state.owners import SeqidOwner
 from nfsd.state.reclaim import Reclaim
 from nfsd.state.sessions import Channel, Session
-from statestore import HOLDER, META, OPEN, OWNER, RANGE, SLOT, STREAM, ChangeSet, RangeSet, ShareTable
+from statestore import HOLDER, META, OPEN, OWNER, PENDING, RANGE, SLOT, STREAM, ChangeSet, RangeSet, ShareTable
 from xdr.codec import XdrError
 from xdr.generated import nfs4, stored
 
@@ -91,6 +91,11 @@ class State:
         self.shares = ShareTable()
         self.ranges: dict[bytes, RangeSet] = {}
         self.closed: dict[bytes, SeqidOwner] = {}
+        # Files without a name that live for their opens (OPEN4_RESULT_PRESERVE_UNLINKED), and those done with.
+        self.unlinked: set[bytes] = set()
+        self.forsaken: set[bytes] = set()
+        # Sessions that could not be recovered: told DEADSESSION once, BADSESSION after that.
+        self.dead_sessions: set[bytes] = set()
         # Of NFSv4.0 clients that were removed: so that they hear EXPIRED, and do not try to reclaim.
         self.expired_stateids = Recent(_EXPIRED_MAX)
         self.expired_clientids = Recent(_EXPIRED_MAX)
@@ -210,6 +215,7 @@ class State:
         """A client claims nothing more."""
         if self.reclaim is not None:
             changes.merge(self.reclaim.complete(client.identity, client.opens))
+            self._forsake_unheld(changes)
             if not len(self.reclaim):
                 self.end_reclaim(changes)
 
@@ -218,7 +224,16 @@ class State:
         if self.reclaim is not None:
             changes.merge(self.reclaim.end(self.opens))
             self.reclaim = None
+            self._forsake_unheld(changes)
             log.info("reclaim.ended")
+
+    def is_held(self, handle: bytes) -> bool:
+        """Whether somebody has the object open, or may still claim that he has."""
+        return handle in self.shares or self.reclaim is not None and self.reclaim.has_claims(handle)
+
+    def _forsake_unheld(self, changes: ChangeSet) -> None:
+        for handle in [handle for handle in self.unlinked if not self.is_held(handle)]:
+            self.forsake(changes, handle)
 
     def remove_client(self, changes: ChangeSet, client: Client) -> None:
         """Remove a client with everything that it holds."""
@@ -282,6 +297,19 @@ class State:
             self.closed.pop(owner.closed, None)
             owner.remove(changes)
 
+    # -- files without names ------------------------------------------------------------------------------
+
+    def keep_unlinked(self, changes: ChangeSet, handle: bytes) -> None:
+        """An open file has lost its last name: it is kept until its last open goes."""
+        self.unlinked.add(handle)
+        changes.put(PENDING, handle, b"")
+
+    def forsake(self, changes: ChangeSet, handle: bytes) -> None:
+        """The last open of a file without a name has gone."""
+        self.unlinked.discard(handle)
+        self.forsaken.add(handle)
+        changes.remove(PENDING, handle)
+
     # -- loading ------------------------------------------------------------------------------------------
 
     def load(self, entries: Iterable[tuple[int, bytes, bytes]], now: float) -> list[str]:
@@ -300,6 +328,7 @@ class State:
             OPEN: self._load_open,
             RANGE: self._load_lock,
             OWNER: self._load_owner,
+            PENDING: self._load_unlinked,
         }
         sorted_entries: dict[int, list[tuple[bytes, bytes]]] = {kind: [] for kind in loaders}
         for number, (kind, key, value) in enumerate(entries):
@@ -321,6 +350,9 @@ class State:
                         left_out.append(f"record {kind} {key.hex()}: {error!r}")
                 yield left_out
         self._by_owner.clear()
+
+    def _load_unlinked(self, key: bytes, _value: bytes) -> None:
+        self.unlinked.add(key)
 
     def _load_client(self, _key: bytes, value: bytes) -> None:
         kept = records.decode_client(value)
@@ -400,9 +432,9 @@ class State:
         ranges = self.ranges.setdefault(held.handle, RangeSet())
         lock = LockState(held, kept.owner, kept.instance, ranges)
         lock.seqid = kept.seqid
+        locks.adopt(self.locks.setdefault((lock.owner_key, held.handle), []), lock)
         for item in kept.ranges:
             lock.set(item.start, item.last + 1, item.exclusive)
-        self.locks.setdefault((lock.owner_key, held.handle), []).append(lock)
         self.stateids[lock.other] = lock
         if held.locks is None:
             held.locks = {}
