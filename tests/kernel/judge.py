@@ -45,7 +45,7 @@ class Stress:
         start = time.time() + 0.5
         for number, (name, client) in enumerate((("a", self.site.a), ("b", self.site.b))):
             self._start(f"files {name}", client.process(), stress.files, f"{path}/files-{name}", seed + number)
-            self._start(f"claim {name}", client.process(), stress.claim, f"{path}/names", name, start)
+            self._start(f"claim {name}", client.distinct_process(), stress.claim, f"{path}/names", name, start)
             self._start(f"count {name}", client.process(), stress.count, f"{path}/number", name)
         self._start("git", self.site.a.process(), stress.git, f"{path}/tree", seed)
         self._start("denied", self.site.b.process(), stress.be_denied, f"{path}/held")

@@ -20,6 +20,8 @@ BLACKOUT_S = 60
 # A client waits 3 s after a refused connection; then it claims a handful of files.
 RECLAIM_TIMEOUT_S = 15.0
 NEW_CLIENT_MAX_S = 1.0
+# A machine on which it always takes longer says nothing about the start.
+SLACK_S = 0.5
 EXCLUSIVE, TRY = True, False
 START, LENGTH = 100, 50
 
@@ -44,14 +46,12 @@ def reclaiming(site: Site) -> Iterator[Callable[[], None]]:
 
 @pytest.fixture
 def newcomer(site: Site, lab: Lab) -> Iterator[Client]:
-    """A third client, booted and never mounted."""
+    """A third client, booted and not mounted."""
     site.ours()
     guest = Guest(lab, f"c{site.version.replace('.', '')}", 3)
     try:
         guest.wait_ready()
-        client = Client(guest, site.version)
-        client.call(system.identity)
-        yield client
+        yield Client(guest, site.version)
     finally:
         guest.close()
 
@@ -118,23 +118,29 @@ def test_clients_reclaim(site: Site, reclaiming: Callable[[], None]) -> None:
             assert (site.host / path.rpartition("/")[2]).read_text().startswith("again")
 
 
+def use(newcomer: Client, directory: str, name: str) -> float:
+    """Mount, read, lock and create; how long that took, in seconds."""
+    began = time.monotonic()
+    newcomer.mount_at(WORK, newcomer.work)
+    assert newcomer.call(names.read, f"{directory}/free") == "free"
+    assert newcomer.call(locks.lock, f"{directory}/free", locks.FCNTL, EXCLUSIVE, TRY)
+    newcomer.call(names.write, f"{directory}/{name}", "new")
+    took = time.monotonic() - began
+    newcomer.call(locks.close, f"{directory}/free")
+    return took
+
+
 def test_new_client_need_not_wait(site: Site, reclaiming: Callable[[], None], newcomer: Client) -> None:
     """A client that had nothing uses files that nobody had within a second; those that somebody had, it does not."""
     holder = Holder(site.a, site.path, "a")
     site.a.call(names.write, f"{site.path}/free", "free")
-    before = len(list(site.host.iterdir()))
+    # How long it takes a new client at any time. What it leaves behind by unmounting makes it no older.
+    usual = use(newcomer, site.path, "new-before")
+    newcomer.call(system.unmount, newcomer.work)
     reclaiming()
-    began = time.monotonic()
-    newcomer.mount_at(WORK, newcomer.work)
+    took = use(newcomer, site.path, "new-after")
     rival = newcomer.process()
-    assert newcomer.call(names.read, f"{site.path}/free") == "free"
-    assert tries(rival, f"{site.path}/free")
-    newcomer.call(names.write, f"{site.path}/new", "new")
-    took = time.monotonic() - began
-    print(f"{site.version}: a new client has mounted, read, locked and created {took:.3f} s after the start")
-    assert took < NEW_CLIENT_MAX_S
-    assert len(list(site.host.iterdir())) == before + 1
-    # The holder has not come back yet, or has: either way the newcomer is not granted its lock.
+    # Whether the holder has come back by now or not, the newcomer is not granted its lock.
     trying = rival.start(
         locks.lock, holder.locked, locks.FCNTL, EXCLUSIVE, TRY, START, LENGTH, timeout_s=RECLAIM_TIMEOUT_S
     )
@@ -142,5 +148,9 @@ def test_new_client_need_not_wait(site: Site, reclaiming: Callable[[], None], ne
     assert trying.result() is False
     holder.check_claims(site.minor)
     assert not tries(rival, holder.locked)
-    rival.kill()
+    rival.call(locks.close, holder.locked)
     newcomer.call(system.unmount, newcomer.work)
+    print(f"{site.version}: a new client has mounted, read, locked and created {took:.3f} s after the start, "
+          f"{usual:.3f} s before it")
+    assert took < max(NEW_CLIENT_MAX_S, usual + SLACK_S)
+    assert (site.host / "new-after").read_text() == "new"
