@@ -10,6 +10,7 @@ server's threads and goes on when the work is done.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,7 +20,7 @@ from nfsd.duplicates import Key, key_of
 from nfsd.errors import REPLY_HEAD_SIZE, Held, Nfs4Error, Replay, ReplayedResult, Undecidable, status_name, status_of
 from nfsd.log import flags, get_logger, limiter
 from nfsd.state.intents import Before, Intent, encode_intent, intent_key
-from nfsd.vfs.interface import Credentials, FileSystem, Node
+from nfsd.vfs.interface import Credentials, FileSystem, Node, StaleHandle
 from statestore import INTENT, ChangeSet
 from xdr.codec import Buffer, XdrError
 from xdr.generated import nfs4
@@ -72,7 +73,7 @@ class Compound:
         "server", "connection", "call", "cred", "now", "minor", "tag", "operations", "index", "count",
         "current", "saved", "stateid", "saved_stateid", "client", "session", "slot", "cache_this", "changes",
         "revealed", "owner", "packer", "results", "reply_size", "reply_size_max", "retries", "mutated", "status",
-        "admitted", "caller", "read_only", "duplicate_key", "intent", "begun",
+        "admitted", "caller", "read_only", "duplicate_key", "intent", "begun", "unsynced",
     )  # fmt: skip
 
     def __init__(self, server: Server, connection: Connection, call: Call, now: float) -> None:
@@ -103,6 +104,7 @@ class Compound:
         self.duplicate_key: Key | None = None
         self.intent: Intent | None = None
         self.begun = False
+        self.unsynced: set[Node] | None = None
 
     # -- what operations use ------------------------------------------------------------------------------
 
@@ -162,6 +164,8 @@ class Compound:
         """
         before.at_ns = self.server.wall_ns()
         self._save_intent(before)
+        if self.server.syncs_files:
+            self.unsynced = (self.unsynced or set()) | {node for node in (self.current, self.saved) if node is not None}
 
     def _save_intent(self, before: Before | None) -> None:
         key = intent_key(self)
@@ -445,7 +449,41 @@ class Compound:
         return struct.pack(f">2I{size}s{-size & 3}xI", status, size, tag, count)
 
     def _finish(self) -> None:
-        """Reply: the encoded reply and the changes become durable together, then the reply leaves."""
+        """Reply, at `power` after what was changed in file systems has been brought to the disk."""
+        if self.unsynced is None:
+            self._reply()
+            return
+        nodes = self.unsynced | ({self.current} if self.current is not None else set())
+        self.unsynced = None
+        if self.status != nfs4.NFS4_OK:
+            # A request that failed half-way is rare: it cannot be carried on from its end, so nobody comes between.
+            try:
+                self._sync(nodes)
+            except OSError as error:
+                self.server.sync_failed(error)
+            self._reply()
+            return
+        self._save_intent(None)
+        for node in nodes:
+            node.busy += 1
+
+        def done(_value: Any, error: BaseException | None) -> None:
+            for node in nodes:
+                node.busy -= 1
+            if error is not None:
+                self.server.sync_failed(error)
+            self._reply()
+
+        self.server.in_thread(lambda: self._sync(nodes), done)
+
+    def _sync(self, nodes: set[Node]) -> None:
+        """Bring changed directories and files to the disk.  Raises OSError."""
+        for node in nodes:
+            with contextlib.suppress(StaleHandle):  # What is gone needs no bringing; its directory is among them.
+                node.fs.sync(node)
+
+    def _reply(self) -> None:
+        """The encoded reply and the changes become durable together, then the reply leaves."""
         count = len(self.operations) if self.status == nfs4.NFS4_OK else self.index + 1
         body = [self._head(self.status, count), *self.results]
         server = self.server

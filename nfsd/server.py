@@ -81,6 +81,7 @@ class Server:
     ) -> None:
         """`listeners` are sockets that listen already; `lock` is the state directory's, if it is held already."""
         self.config = config
+        self.syncs_files = config.durability == "power"
         self._open_store = open_store
         self.role = "resuming"
         self.turn: Turn | None = None
@@ -436,6 +437,11 @@ class Server:
     def _store_failed(self, error: BaseException) -> None:
         """Memory is ahead of the disk and nobody knows how far: stop, answer nothing more."""
         log.critical("store.failed", reason=str(error))
+        os._exit(_EXIT_FAULT)
+
+    def sync_failed(self, error: BaseException) -> None:
+        """A change of a file system that was made may not be on the disk, and nobody can tell: stop."""
+        log.critical("sync.failed", reason=str(error))
         os._exit(_EXIT_FAULT)
 
     def fault(self, compound: Compound, operation: Operation, error: BaseException) -> None:

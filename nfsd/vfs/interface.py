@@ -173,6 +173,9 @@ class FileSystem:
         """Return the time of birth in ns, None where it is not kept."""
         return None
 
+    def sync(self, node: Node) -> None:
+        """Bring a directory's names or an object's attributes to the disk; may be called in a thread."""
+
     def readlink(self, node: Node, cred: Credentials) -> bytes:
         """Return a symbolic link's target. Raises EINVAL for other kinds."""
         raise OSError(errno.EINVAL, "not a symbolic link")

@@ -166,6 +166,18 @@ class PosixFileSystem(FileSystem):
     def _open_data(self, path_fd: int, flags: int) -> int:
         return os.open(attributes.path_of(path_fd), flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
+    def sync(self, node: Node) -> None:
+        """Bring a directory or a regular file to the disk; what else there is lives in its directory."""
+        if node.kind not in (stat_bits.S_IFDIR, stat_bits.S_IFREG):
+            return
+        path_fd = self.path_fd(node)
+        credentials.as_server()
+        fd = os.open(attributes.path_of(path_fd), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
     def release(self, node: Node) -> None:
         """Close data descriptors, so that programs here may run the file; let an unlinked file go."""
         if node.busy or node.opens:

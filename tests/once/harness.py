@@ -154,8 +154,16 @@ class Wire:
 class World:
     """Directories, the server on them, and one client."""
 
-    def __init__(self, boundaries: Boundaries, directory: Path, handles: str = "kernel", options: str = "") -> None:
+    def __init__(
+        self,
+        boundaries: Boundaries,
+        directory: Path,
+        handles: str = "kernel",
+        options: str = "",
+        durability: str = "process",
+    ) -> None:
         self.boundaries = boundaries
+        self.durability = durability
         self.handles = handles
         self.options = options
         self.recovery = "resume"
@@ -173,7 +181,7 @@ class World:
         config = load_config(
             options={"state": (str(self.directory / "state"),) * 2, "listen": ("127.0.0.1:0",) * 2,
                      "handles": (self.handles,) * 2,
-                     "recovery": (self.recovery,) * 2},
+                     "recovery": (self.recovery,) * 2, "durability": (self.durability,) * 2},
             exports=[f"{self.export}=/,insecure,no_root_squash{self.options}"],
         )
         self.loop = asyncio.new_event_loop()

@@ -1,0 +1,105 @@
+"""At `power` a change of a file system is on the disk before its result is committed, and so before its reply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nfsd.vfs.interface import Node
+from statestore import INTENT
+from tests.once.harness import Boundaries, World, decoded
+from tests.once.scenarios import Client
+from tests.wire import operations as ops
+from xdr.generated import nfs4
+
+
+class Disk:
+    """Watches what is brought to the disk; `failing` makes that fail."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.synced: list[bytes] = []
+        self.undecided: list[bool] = []
+        self.failing = False
+        tree = world.server.namespace.root().fs
+        real = tree.sync
+
+        def sync(node: Node) -> None:
+            if self.failing:
+                raise OSError(5, "no disk")
+            self.synced.append(node.handle)
+            self.undecided.append(any(kind == INTENT for kind, _key, _value in world.server.store.load()))
+            real(node)
+
+        tree.sync = sync  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def disk(boundaries: Boundaries, directory: Path) -> Iterator[Disk]:
+    """A world whose store is synced."""
+    world = World(boundaries, directory, durability="power")
+    yield Disk(world)
+    world.server.store.wait(world.server.store_ticket())
+    world.close()
+
+
+def settled(disk: Disk, record: bytes) -> Any:
+    """Send a request, let everything become durable, and return the reply."""
+    reply = decoded(disk.world.send(record))
+    disk.world.server.store.wait(disk.world.server.store_ticket())
+    return reply
+
+
+def test_mkdir_synced_before_result(disk: Disk) -> None:
+    """The parent and the new directory are synced while the intent is still there."""
+    client = Client(disk.world, 1)
+    reply = settled(disk, client.record(ops.putfh(client.root), ops.mkdir(b"made"), ops.getfh()))
+    assert reply.status == nfs4.NFS4_OK
+    made = reply.resarray[-1].arm.resok4.object
+    assert set(disk.synced) == {client.root, made}
+    assert all(disk.undecided)
+
+
+def test_remove_synced(disk: Disk) -> None:
+    """The directory that lost a name is synced, also for NFSv4.0."""
+    client = Client(disk.world, 0)
+    settled(disk, client.record(ops.putfh(client.root), ops.mkdir(b"made")))
+    disk.synced.clear()
+    assert settled(disk, client.record(ops.putfh(client.root), ops.remove(b"made"))).status == nfs4.NFS4_OK
+    assert disk.synced == [client.root]
+
+
+def test_synced_after_a_later_failure(disk: Disk) -> None:
+    """A change is synced also where a later operation of the compound fails."""
+    client = Client(disk.world, 1)
+    failing = client.record(ops.putfh(client.root), ops.mkdir(b"made"), ops.lookup(b"nothing"))
+    assert settled(disk, failing).status == nfs4.NFS4ERR_NOENT
+    assert client.root in disk.synced
+
+
+def test_reading_syncs_nothing(disk: Disk) -> None:
+    """What changes nothing waits for no disk."""
+    client = Client(disk.world, 1)
+    settled(disk, client.record(ops.putfh(client.root), ops.getattr_()))
+    assert disk.synced == []
+
+
+def test_failing_sync_stops(disk: Disk) -> None:
+    """Where the disk fails nobody is told that the change was made."""
+    client = Client(disk.world, 1)
+    stopped: list[BaseException] = []
+
+    def stop(error: BaseException) -> None:
+        stopped.append(error)
+        raise SystemExit(70)
+
+    disk.world.server.sync_failed = stop  # type: ignore[method-assign]
+    disk.failing = True
+    record = client.record(ops.putfh(client.root), ops.mkdir(b"made"))
+    with pytest.raises(SystemExit):
+        disk.world.send(record)
+    assert len(stopped) == 1
+    assert disk.world.wire.body is None
