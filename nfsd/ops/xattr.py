@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
+from nfsd.ops.blackout import note_attribute
 from nfsd.ops.directory import change_info, change_of, require_writable
 from xdr.generated import nfs4
 
@@ -55,6 +56,7 @@ def op_setxattr(c: Compound, args: nfs4.SETXATTR4args) -> nfs4.change_info4:
         raise Nfs4Error(nfs4.NFS4ERR_XATTR2BIG, f"a value of {len(args.sxa_value)} bytes")
     cred = c.as_caller(node)
     require_writable(node)
+    note_attribute(c, node, name, args.sxa_value)
     before = change_of(node)
     node.fs.setxattr(node, name, args.sxa_value, _FLAGS[args.sxa_option], cred)
     return change_info(node, before)
@@ -89,6 +91,7 @@ def op_removexattr(c: Compound, args: nfs4.REMOVEXATTR4args) -> nfs4.change_info
     name = _checked_name(args.rxa_name)
     cred = c.as_caller(node)
     require_writable(node)
+    note_attribute(c, node, name, None)
     before = change_of(node)
     node.fs.removexattr(node, name, cred)
     return change_info(node, before)

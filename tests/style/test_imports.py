@@ -24,7 +24,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("table", "compound", "callback"),
     ("rpc", "auth"),
     ("transport", "record"),
-    ("report", "server"),
+    ("blackout", "report", "server"),
     ("supervisor", "worker"),
     ("cli",),
 ]
