@@ -50,7 +50,7 @@ serve: $(VENV)/.installed
 	@echo "The log:      demo-state/server.log;  the server: $(BIN)/understudy status --state demo-state"
 	@mkdir -p -m 700 demo-state
 	@exec $(BIN)/understudy serve --export demo-export=/demo-export,rw,insecure,no_root_squash \
-	    --state demo-state --listen $(LISTEN) --log-file demo-state/server.log --no-pair
+	    --state demo-state --listen $(LISTEN) --log-file demo-state/server.log
 
 # Packages for the tests with a real client; without root or apt those tests say what to install and skip.
 # Continuous integration must run them, so there a missing package is a failure.

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from nfsd import table
 from nfsd.duplicates import Key, key_of
-from nfsd.errors import REPLY_HEAD_SIZE, Held, Nfs4Error, Replay, ReplayedResult, status_name, status_of
+from nfsd.errors import REPLY_HEAD_SIZE, Held, Nfs4Error, Replay, ReplayedResult, Undecidable, status_name, status_of
 from nfsd.log import flags, get_logger, limiter
 from nfsd.ops.blackout import admit
+from nfsd.state.intents import Before, Intent, encode_intent, intent_key
 from nfsd.vfs.interface import Credentials, FileSystem, Node
-from statestore import ChangeSet
+from statestore import INTENT, ChangeSet
 from xdr.codec import Buffer, XdrError
 from xdr.generated import nfs4
 
@@ -48,6 +49,7 @@ class Connection(Protocol):
 
     peer: str
     address: str
+    port: int
     number: int
 
     def joined(self, session: Session) -> None:
@@ -71,7 +73,7 @@ class Compound:
         "server", "connection", "call", "cred", "now", "minor", "tag", "operations", "index", "count",
         "current", "saved", "stateid", "saved_stateid", "client", "session", "slot", "cache_this", "changes",
         "revealed", "owner", "packer", "results", "reply_size", "reply_size_max", "retries", "mutated", "status",
-        "admitted", "caller", "read_only", "duplicate_key",
+        "admitted", "caller", "read_only", "duplicate_key", "intent", "begun",
     )  # fmt: skip
 
     def __init__(self, server: Server, connection: Connection, call: Call, now: float) -> None:
@@ -100,6 +102,8 @@ class Compound:
         self.admitted: FileSystem | None = None
         self.caller = NOBODY
         self.duplicate_key: Key | None = None
+        self.intent: Intent | None = None
+        self.begun = False
 
     # -- what operations use ------------------------------------------------------------------------------
 
@@ -141,6 +145,66 @@ class Compound:
         """Whether the node's export is writable for this client."""
         self.as_caller(node)
         return not self.read_only
+
+    # -- exactly once -------------------------------------------------------------------------------------
+
+    def unfinished(self) -> Before | None:
+        """In recovery: what there was before this very operation, if it may have been carried out already."""
+        intent = self.intent
+        if intent is None or intent.kept.index != self.index or not intent.kept.undecided:
+            return None
+        return intent.before
+
+    def begin(self, before: Before) -> None:
+        """Make durable that this operation is about to change a file system; MUST come before the change.
+
+        What earlier operations of the compound changed in the state becomes durable with it: after a crash the
+        compound goes on from here.
+        """
+        before.at_ns = self.server.wall_ns()
+        self._save_intent(before)
+
+    def _save_intent(self, before: Before | None) -> None:
+        key = intent_key(self)
+        changes = ChangeSet()
+        changes.merge(self.changes)
+        changes.put(INTENT, key, encode_intent(self, before))
+        if before is None:
+            # Nothing can change a file system before this is durable: its own intent goes the same way behind it.
+            self.server.commit(changes)
+        else:
+            self.server.commit_now(changes)
+        self.changes.remove(INTENT, key)
+        self.begun = True
+
+    def recover(self, intent: Intent) -> None:
+        """Go on with a request where a crash interrupted it, and keep its reply for the retry.
+
+        Raises Undecidable, Nfs4Error where its session is gone, Replay where it had been answered, XdrError.
+        """
+        kept = intent.kept
+        self.decode()
+        if self.status or kept.index > len(self.operations):
+            raise Undecidable("the request is refused by limits that it came before")
+        if self.minor:
+            operation, args = self.operations[0]
+            operation.handler(self, args)
+        else:
+            self.duplicate_key = key_of(self.connection.address, self.call.xid, self.call.data)
+        resolve = self.server.namespace.resolve
+        try:
+            self.current = resolve(kept.current) if kept.current else None
+            self.saved = resolve(kept.saved) if kept.saved else None
+        except OSError as error:
+            raise Undecidable(f"a directory or file of the request is gone: {error}") from error
+        self.stateid, self.saved_stateid = intent.stateid, intent.saved_stateid
+        self.results.append(kept.results)
+        self.reply_size += len(kept.results)
+        self.index = kept.index
+        self.intent = intent
+        self.begun = self.mutated = True
+        self.changes.remove(INTENT, intent.key)
+        self._go_on()
 
     # -- running ------------------------------------------------------------------------------------------
 
@@ -253,6 +317,8 @@ class Compound:
                     self._remember_owner_reply(operation, nfs4.NFS4_OK, first)
             except Held:
                 return
+            except Undecidable:
+                raise
             except Replay as replay:
                 self.server.replays += 1
                 self.connection.reply(self.call.xid, [replay.body], self.server.store_ticket())
@@ -266,6 +332,9 @@ class Compound:
 
     def _wait(self, operation: table.Operation, steps: Steps, work: Callable[[], Any]) -> None:
         """Have a thread do what an operation waits for, and go on with the operation when that is done."""
+
+        if self.begun:
+            self._save_intent(None)
 
         def done(value: Any, error: BaseException | None) -> None:
             try:
@@ -388,7 +457,7 @@ class Compound:
         if self.slot is not None:
             body = self.slot.finish(self, body)
         elif self.mutated and self.duplicate_key is not None:
-            server.duplicates.add(self.duplicate_key, b"".join(body))
+            server.duplicates.add(self.duplicate_key, b"".join(body), changes)
         if changes.entries:
             ticket = server.commit(changes)
         else:

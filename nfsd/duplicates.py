@@ -1,19 +1,27 @@
 """The duplicate request cache of NFSv4.0, which has no slots (RFC 7530 2.1, 16.1; RFC 5531 8).
 
 Owns which requests count as the same: client address, xid and a checksum of the record.  Only requests that changed
-something are kept; everything else may run twice.
+something are kept; everything else may run twice.  A reply is stored in the transaction that has the request's
+changes, so that a retransmission finds it after a restart too.
 """
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections import OrderedDict
+from collections.abc import Iterable
+
+from statestore import ANSWER, ChangeSet
+from xdr.generated import stored
 
 # The newest of all clients together; at about 300 bytes each.
 REPLIES_MAX = 16_384
 REPLY_SIZE_MAX = 4096
 # Requests that change names are far smaller; what is behind this is file data.
 _CHECKED_SIZE = 4096
+_HEAD = struct.Struct(">QI")
+_RECORD_KEY = struct.Struct(">3I")
 
 Key = tuple[str, int, int, int]
 
@@ -28,6 +36,7 @@ class DuplicateCache:
 
     def __init__(self) -> None:
         self._replies: OrderedDict[Key, bytes] = OrderedDict()
+        self._number = 0
 
     def __len__(self) -> int:
         return len(self._replies)
@@ -36,10 +45,36 @@ class DuplicateCache:
         """The reply to this request, if it has been sent before."""
         return self._replies.get(key)
 
-    def add(self, key: Key, reply: bytes) -> None:
+    def add(self, key: Key, reply: bytes, changes: ChangeSet) -> None:
         """Keep a reply, in place of the oldest one; one that is too large is not kept."""
         if len(reply) > REPLY_SIZE_MAX:
             return
         self._replies[key] = reply
+        self._number += 1
+        changes.put(ANSWER, record_key(key), _HEAD.pack(self._number, len(reply)) + reply + bytes(-len(reply) & 3))
         if len(self._replies) > REPLIES_MAX:
-            self._replies.popitem(last=False)
+            oldest, _reply = self._replies.popitem(last=False)
+            changes.remove(ANSWER, record_key(oldest))
+
+    def load(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take over the stored replies.  Raises XdrError."""
+        found = []
+        for key_bytes, value in entries:
+            unpacker = stored.StoredUnpacker(value)
+            kept = unpacker.unpack_stored_reply()
+            unpacker.done()
+            found.append((kept.number, _key_from(key_bytes), kept.reply))
+        for number, key, reply in sorted(found):
+            self._number = number
+            self._replies[key] = reply
+
+
+def record_key(key: Key) -> bytes:
+    """Its record's key: xid, size, checksum, address."""
+    address, xid, size, checksum = key
+    return _RECORD_KEY.pack(xid, size, checksum) + address.encode()
+
+
+def _key_from(stored_key: bytes) -> Key:
+    xid, size, checksum = _RECORD_KEY.unpack_from(stored_key)
+    return stored_key[_RECORD_KEY.size :].decode(), xid, size, checksum

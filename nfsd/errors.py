@@ -50,6 +50,10 @@ class ReplayedResult(Exception):
         self.result = result
 
 
+class Undecidable(Exception):
+    """In recovery: nobody can tell whether a change was made before the crash."""
+
+
 class Held(Exception):
     """A retry of a request that is still running: it is answered together with the first one."""
 

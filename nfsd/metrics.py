@@ -38,6 +38,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "operations_total": ("operation", "Operations carried out, by name"),
     "errors_total": ("status", "Operations that failed, by NFS status"),
     "replays_total": ("", "Replies sent again from the reply cache"),
+    "intents_recovered_total": ("outcome", "Requests that a crash interrupted, by what became of them"),
     "received_bytes_total": ("", "Bytes received from clients"),
     "sent_bytes_total": ("", "Bytes sent to clients"),
     "clients": ("", "Client records"),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from nfsd.server import Server
     from nfsd.state.state import State
 
+# What is not known before the state has been loaded.
+_COUNTS = ("epoch", "clients", "sessions", "opens", "locks", "delegations", "connections")
 _MODES = {0: "none", 1: "read", 2: "write", 3: "both"}
 
 
@@ -35,13 +37,12 @@ def status(server: Server) -> dict[str, Any]:
         "takeovers": turn.takeovers if turn is not None else 0,
         "recovery": server.recovery,
     }
+    about |= {"listen": server.address, "durability": server.config.durability}
     if server.role == "resuming":
-        return about
+        return about | dict.fromkeys(_COUNTS)
     state = server.state
     return about | {
         "epoch": server.store.epoch,
-        "listen": server.address,
-        "durability": server.config.durability,
         "clients": len(state.clients),
         "sessions": len(state.sessions),
         "opens": len(state.opens),
@@ -119,6 +120,7 @@ def metrics(server: Server) -> Snapshot:
         "operations_total": {row.name: row.calls for row in table.OPERATIONS.values() if row.calls},
         "errors_total": {status_name(number): count for number, count in server.errors.items()},
         "replays_total": server.replays,
+        "intents_recovered_total": dict(server.recovered),
         "received_bytes_total": server.received_bytes,
         "sent_bytes_total": server.sent_bytes,
         "clients": len(state.clients),
@@ -129,7 +131,7 @@ def metrics(server: Server) -> Snapshot:
         "clients_expired_total": server.clients_expired,
         "blackout_files": blackout.count(server),
         "blackout_refusals_total": state.blackouts.refusals,
-        "commits_total": server.commits,
+        "commits_total": server.store.transactions,
         "commit_records_total": server.commit_records,
         "epoch": server.store.epoch,
         "takeovers_total": server.turn.takeovers if server.turn is not None else 0,

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nfsd import blackout, report, rpc
+from nfsd import blackout, recovery, report, rpc
 from nfsd import log as logging_
 from nfsd.compound import Compound
 from nfsd.config import Config
@@ -33,13 +33,25 @@ from nfsd.state.blackout import Blackouts
 from nfsd.state.durations import Durations
 from nfsd.state.reclaim import Reclaim
 from nfsd.state.sessions import Session
-from nfsd.state.state import LOAD_ERRORS, State
+from nfsd.state.state import State
 from nfsd.state.waiting import Waiting
 from nfsd.transport import SCRATCH_SIZE, Connection
 from nfsd.turn import Phases, Turn
 from nfsd.vfs import kernelmode
 from nfsd.vfs.process import prepare_process
-from statestore import META, NAME, ChangeSet, LmdbStore, StoreError, read_secret, rehearse, touch
+from statestore import (
+    ANSWER,
+    INTENT,
+    META,
+    NAME,
+    PENDING,
+    ChangeSet,
+    LmdbStore,
+    StoreError,
+    read_secret,
+    rehearse,
+    touch,
+)
 from xdr.generated import nfs4
 
 if TYPE_CHECKING:
@@ -50,6 +62,7 @@ if TYPE_CHECKING:
 log = get_logger()
 
 REAP_INTERVAL_S = 1.0
+VERIFIER_KEY = b"verifier"
 # A peer that does not take its last replies in this time may ask for them again.
 SEE_OFF_S, SEE_OFF_POLL_S = 1.0, 0.001
 # Callers remembered on one connection before they are all forgotten.
@@ -62,10 +75,16 @@ class Server:
     """One serving process."""
 
     def __init__(
-        self, config: Config, *, listeners: Sequence[socket.socket] | None = None, lock: int = -1
+        self,
+        config: Config,
+        *,
+        listeners: Sequence[socket.socket] | None = None,
+        lock: int = -1,
+        open_store: Callable[..., Any] = LmdbStore.open,
     ) -> None:
         """`listeners` are sockets that listen already; `lock` is the state directory's, if it is held already."""
         self.config = config
+        self._open_store = open_store
         self.role = "resuming"
         self.turn: Turn | None = None
         self._listeners = list(listeners or ())
@@ -83,10 +102,12 @@ class Server:
         self.sent_bytes = 0
         self.requests = 0
         self.replays = 0
-        self.commits = 0
         self.commit_records = 0
         self.clients_expired = 0
         self.duplicates = DuplicateCache()
+        self.recovered: Counter[str] = Counter()
+        self._unswept = True
+        self._graves: deque[tuple[int, bytes]] = deque()
         self.bad_requests: Counter[str] = Counter()
         self.errors: Counter[int] = Counter()
         self.refused: Counter[str] = Counter()
@@ -132,9 +153,9 @@ class Server:
         phases = Phases(self.turn.noticed if self.turn is not None else None)
         if self._exports is None:
             prepare_process()
-        self.store = LmdbStore.open(
+        self.store = self._open_store(
             config.state,
-            level=config.durability,  # type: ignore[arg-type]
+            level=config.durability,
             on_durable=self._durable if config.durability == "power" else None,
             on_failure=self._store_failed,
             lock=self._lock,
@@ -159,15 +180,16 @@ class Server:
         self.role = "active"
         phases.end("listen")
         self.recovery = phases.all()
-        self._say_taken_over()
+        self._say_taken_over(phases.processor_s())
         self._reap()
 
-    def _say_taken_over(self) -> None:
+    def _say_taken_over(self, processor_s: float) -> None:
         state = self.state
         for phase, seconds in self.recovery.items():
             log.info("takeover.phase", phase=phase, seconds=seconds)
         log.info("state.loaded", clients=len(state.clients), opens=len(state.opens), locks=len(state.locks))
-        log.info("takeover.done", **{f"{phase}_s": seconds for phase, seconds in self.recovery.items()})
+        phases = {f"{phase}_s": seconds for phase, seconds in self.recovery.items()}
+        log.info("takeover.done", **phases, processor_s=processor_s)
 
     async def _load(self) -> None:
         """Take over what the store holds, and open the exports."""
@@ -176,7 +198,6 @@ class Server:
         derived = hashlib.blake2b(b"server", key=secret, digest_size=16).hexdigest()
         self.server_owner = (config.server_owner or f"understudy-{derived}").encode()
         self.server_scope = (config.server_scope or f"understudy-{derived}").encode()
-        self.writes_lost(first=True)
         self.state = State(
             secret=secret,
             epoch=store.epoch,
@@ -187,15 +208,16 @@ class Server:
             random_bytes=self.random_bytes,
             blackouts=Blackouts(time.time() - self.now()),
         )
-        rows: list[tuple[bytes, bytes]] = []
-        for left_out in self._recover(self._entries(rows)):
+        aside: dict[int, list[tuple[bytes, bytes]]] = {NAME: [], ANSWER: [], INTENT: []}
+        for left_out in self._recover(self._entries(aside)):
             for line in left_out:
                 log.error("record.left_out", record=line)
             await asyncio.sleep(0)
         for damage in store.damaged:
             log.error("record.damaged", record=str(damage))
+        self._choose_verifier()
         if not hasattr(self, "namespace"):
-            self._open_namespace(secret, rows)
+            self._open_namespace(secret, aside[NAME])
         self.durations.namespace = self.namespace
         self.namespace.adopt_thread()
         for export, mode in self.namespace.modes():
@@ -204,22 +226,20 @@ class Server:
                 log.warning("export.table_handles", path=export.path, reason="files moved behind the server go stale")
         if not self.namespace.acts_as_caller:
             log.warning("server.single_user", reason="not root: every operation runs as the server's own user")
+        self.duplicates.load(aside[ANSWER])
+        recovery.finish_requests(self, aside[INTENT])
+        self._sweep()
 
-    def _entries(self, rows: list[tuple[bytes, bytes]]) -> Iterator[tuple[int, bytes, bytes]]:
-        """What the store holds for the state; the names for table handles go to `rows`."""
+    def _entries(self, aside: dict[int, list[tuple[bytes, bytes]]]) -> Iterator[tuple[int, bytes, bytes]]:
+        """What the store holds for the state; records of the kinds in `aside` are put there."""
         for entry in self.store.load():
-            if entry[0] == NAME:
-                rows.append(entry[1:])
-            elif entry[0] != META or not self._is_blackout(entry[1], entry[2]):
+            if entry[0] in aside:
+                aside[entry[0]].append(entry[1:])
+                continue
+            if entry[:2] == (META, VERIFIER_KEY):
+                self._verifier_generation = int.from_bytes(entry[2], "big")
+            if entry[0] != META or not self.state.blackouts.takes(entry[1], entry[2]):
                 yield entry
-
-    def _is_blackout(self, key: bytes, value: bytes) -> bool:
-        """Whether a record is one of the blackouts', which are loaded at once."""
-        try:
-            return self.state.blackouts.load(key, value)
-        except LOAD_ERRORS as error:
-            log.error("record.left_out", record=f"record {META} {key.hex()}: {error!r}")
-            return True
 
     def _open_namespace(self, secret: bytes, rows: Iterable[tuple[bytes, bytes]]) -> None:
         self.namespace = Namespace(
@@ -243,7 +263,7 @@ class Server:
             state.wait_for_holders(waiting)
             return
         kept = list(entries)
-        yield from state.load_steps([entry for entry in kept if entry[0] == META], now)
+        yield from state.load_steps([entry for entry in kept if entry[0] in (META, PENDING)], now)
         reclaim = Reclaim(waiting, state.blackouts.addresses)
         changes = reclaim.load(kept)
         if changes:
@@ -287,6 +307,10 @@ class Server:
         """Seconds of a clock that never jumps and goes on while the machine sleeps."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
+    def wall_ns(self) -> int:
+        """Nanoseconds of the clock that files' times are taken from."""
+        return time.time_ns()
+
     def random_bytes(self, count: int) -> bytes:
         """Bytes that nobody can guess."""
         return os.urandom(count)
@@ -296,6 +320,8 @@ class Server:
         if changes:
             self.commit(changes)
         self.namespace.reap()
+        if self._unswept:
+            self._sweep()
         limiter.expire()
         self._reaper = self._loop.call_later(REAP_INTERVAL_S, self._reap)
 
@@ -347,14 +373,34 @@ class Server:
         """Hand changes to the store; the ticket to wait for."""
         self.commit_records += len(changes)
         self._last_ticket = self.store.commit(changes)
+        if self.state.forsaken:
+            self._note_graves(changes)
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
         return self._last_ticket
 
     def commit_now(self, changes: ChangeSet) -> None:
-        """Hand changes to the store and wait until they are durable: only for what is rare."""
-        self.store.wait(self.commit(changes))
+        """The same, durable on return, together with everything handed over before."""
+        self.commit_records += len(changes)
+        self._last_ticket = ticket = self.store.commit(changes)
+        if self.state.forsaken:
+            self._note_graves(changes)
+        self.store.flush()
+        if self.store.durable < ticket:
+            self.store.wait(ticket)
+
+    def _sweep(self) -> None:
+        """Free the files without a name that nobody holds, once nobody can claim them any more."""
+        if self.state.reclaim is None:
+            self._unswept = False
+            recovery.sweep_tombs(self)
+
+    def _note_graves(self, changes: ChangeSet) -> None:
+        """Files without a name whose last open goes with these changes: they are freed once that is durable."""
+        gone = [handle for handle in self.state.forsaken if changes.has(PENDING, handle)]
+        self.state.forsaken.difference_update(gone)
+        self._graves.extend((self._last_ticket, handle) for handle in gone)
 
     def _commit_names(self, changes: ChangeSet) -> None:
         """Rows of the table that stands in for kernel file handles: no reply may tell one before it is durable."""
@@ -367,7 +413,6 @@ class Server:
     def _flush(self) -> None:
         """After all that the loop had ready: one transaction for everything that changed."""
         self._flush_scheduled = False
-        self.commits += 1
         store = self.store
         store.flush()
         if store.durable >= self._last_ticket:
@@ -383,6 +428,9 @@ class Server:
 
     def _release(self, durable: int) -> None:
         """Let go of the replies that waited for this."""
+        graves = self._graves
+        while graves and graves[0][0] <= durable:
+            recovery.let_go(self, graves.popleft()[1])
         held = self._held
         touched: dict[int, Connection] = {}
         while held and held[0][0] <= durable:
@@ -427,6 +475,15 @@ class Server:
 
     def in_thread(self, work: Callable[[], Any], done: Callable[[Any, BaseException | None], None]) -> None:
         """Run `work` in a thread, then `done(result, error)` in the loop."""
+        if self._threads is None:
+            # Recovery, before anybody is served: there is nobody to wait for it.
+            try:
+                value = work()
+            except Exception as error:
+                done(None, error)
+            else:
+                done(value, None)
+            return
         post = self._loop.call_soon_threadsafe
 
         def run() -> None:
@@ -437,7 +494,6 @@ class Server:
             else:
                 post(done, value, None)
 
-        assert self._threads is not None
         self._threads.submit(run)
 
     def principal(self, compound: Compound) -> bytes:
@@ -472,12 +528,20 @@ class Server:
             return nfs4.SEQ4_STATUS_CB_PATH_DOWN_SESSION
         return 0
 
-    def writes_lost(self, first: bool = False) -> None:
-        """Choose the write verifier: it changes exactly when unstable data may have been lost."""
-        if not first:
-            self._verifier_generation += 1
-        boot = _BOOT_ID.read_bytes()
-        seed = boot + self.config.node.encode() + self._verifier_generation.to_bytes(4, "big")
+    def writes_lost(self) -> None:
+        """In a thread: unstable data may have been lost, so the write verifier changes, over takeovers too."""
+        self._verifier_generation += 1
+        self._choose_verifier()
+        self._loop.call_soon_threadsafe(self._keep_verifier)
+
+    def _keep_verifier(self) -> None:
+        changes = ChangeSet()
+        changes.put(META, VERIFIER_KEY, self._verifier_generation.to_bytes(4, "big"))
+        self.store.wait(self.commit(changes))
+
+    def _choose_verifier(self) -> None:
+        """It is the same for all workers of a node, whose page cache outlives them, until the node starts anew."""
+        seed = _BOOT_ID.read_bytes() + self.config.node.encode() + self._verifier_generation.to_bytes(4, "big")
         self.write_verifier = hashlib.blake2b(seed, key=self.store.secret, digest_size=8).digest()
 
     # -- the control socket and the figures ---------------------------------------------------------------

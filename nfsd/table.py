@@ -157,11 +157,11 @@ _ROWS = (
         needs_node=True, writes=True, modifies=True, reply_size=_CHANGE_SIZE,
     ),
     Operation(
-        "LOCK", lock.op_lock, "LOCK4args", "LOCK4resok",
+        "LOCK", lock.op_lock, "LOCK4args", ENCODED,
         needs_node=True, modifies=True, reply_size=_DENIED_SIZE, failure=_DENIED,
     ),
     Operation("LOCKT", lock.op_lockt, "LOCKT4args", needs_node=True, reply_size=_DENIED_SIZE, failure=_DENIED),
-    Operation("LOCKU", lock.op_locku, "LOCKU4args", "stateid4", needs_node=True, modifies=True, reply_size=24),
+    Operation("LOCKU", lock.op_locku, "LOCKU4args", ENCODED, needs_node=True, modifies=True, reply_size=24),
     Operation("LOOKUP", directory.op_lookup, "LOOKUP4args", needs_node=True),
     Operation("LOOKUPP", directory.op_lookupp, needs_node=True),
     Operation("NVERIFY", attributes.op_nverify, "NVERIFY4args", needs_node=True),

@@ -15,6 +15,7 @@ from statestore.errors import (
     StoreNewer,
 )
 from statestore.kinds import (
+    ANSWER,
     GRANT,
     HOLDER,
     INTENT,
@@ -39,6 +40,7 @@ from statestore.store import Level, Store
 from statestore.verify import REFERENCES, Dangling, Reference, Report, dump, verify
 
 __all__ = [
+    "ANSWER",
     "GRANT",
     "HOLDER",
     "INTENT",

@@ -16,6 +16,7 @@ must not know what any protocol keeps in a record's value: the nouns are neutral
 | PENDING | an object that lost its last name while it was open               |
 | META    | facts about the store itself, and single facts of its user        |
 | NAME    | one row of the object table: id, parent id, name                  |
+| ANSWER  | a saved answer to a request that no stream carried                |
 """
 
 from typing import Final
@@ -31,6 +32,7 @@ INTENT: Final = 8
 PENDING: Final = 9
 META: Final = 10
 NAME: Final = 11
+ANSWER: Final = 12
 
 KIND_NAMES: Final[dict[int, str]] = {
     HOLDER: "HOLDER",
@@ -44,6 +46,7 @@ KIND_NAMES: Final[dict[int, str]] = {
     PENDING: "PENDING",
     META: "META",
     NAME: "NAME",
+    ANSWER: "ANSWER",
 }
 
 

@@ -25,6 +25,7 @@ class CommitQueue(ABC):
 
     def __init__(self, on_durable: DurableHook | None, on_failure: FailureHook | None) -> None:
         self.durable: int = 0
+        self.transactions: int = 0
         self._ticket: int = 0
         self._queue: deque[tuple[int, Entries]] = deque()
         self._failure: BaseException | None = None
@@ -69,6 +70,7 @@ class CommitQueue(ABC):
                 merged.update(entries)
             entries = merged
         self._write(entries)
+        self.transactions += 1
         return ticket
 
     def _fail(self, error: BaseException) -> None:

@@ -123,6 +123,11 @@ class RangeSet:
         held = self._held.get(owner)
         return [] if held is None else list(held.ranges)
 
+    def count(self, owner: bytes) -> int:
+        """Return how many ranges the owner holds."""
+        held = self._held.get(owner)
+        return 0 if held is None else len(held.ranges)
+
     def owners(self) -> list[bytes]:
         """Return everybody who holds a range, as a new list."""
         return list(self._held)

@@ -54,6 +54,10 @@ class ChangeSet:
             raise ValueError(f"a record's key has {len(key)} bytes; it must have 1 to {KEY_SIZE_MAX}")
         self.entries[stored_key] = None
 
+    def has(self, kind: int, key: bytes) -> bool:
+        """Return whether a record is set or removed."""
+        return _PREFIXES[kind] + key in self.entries
+
     def merge(self, other: "ChangeSet") -> None:
         """Take over the other set's changes, as if they had been made after this one's."""
         self.entries.update(other.entries)

@@ -25,6 +25,8 @@ class Store(Protocol):
     """How often this state has been opened for writing; raised by one, durably, at each opening."""
     durable: int
     """The highest ticket whose changes survive a crash; 0 at first. Read it as often as wanted."""
+    transactions: int
+    """How many batches have been made durable."""
     damaged: list[Damage]
     """What `load` could not trust; complete when `load` is exhausted."""
 

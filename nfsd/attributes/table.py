@@ -107,7 +107,7 @@ _ROWS = (
     _row(nfs4.FATTR4_MAXWRITE, 0, CONSTANT, "Q", str(IO_SIZE_MAX)),
     _row(nfs4.FATTR4_MODE, 0, STAT, "I", "st.st_mode & 0o7777"),
     _row(nfs4.FATTR4_NO_TRUNC, 0, CONSTANT, "I", "1"),
-    _row(nfs4.FATTR4_NUMLINKS, 0, STAT, "I", "st.st_nlink"),
+    _row(nfs4.FATTR4_NUMLINKS, 0, STAT, "I", "max(st.st_nlink - node.pinned, 0)"),
     _row(nfs4.FATTR4_OWNER, 0, STAT, "", "OWNERS[st.st_uid]", shape="opaque"),
     _row(nfs4.FATTR4_OWNER_GROUP, 0, STAT, "", "OWNERS[st.st_gid]", shape="opaque"),
     _row(nfs4.FATTR4_RAWDEV, 0, STAT, "II", "major(d) if (d := st.st_rdev) else 0", "minor(d) if d else 0"),

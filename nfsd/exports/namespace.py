@@ -132,6 +132,10 @@ class Namespace:
             found.update(dict.fromkeys(options.flavours if options is not None else ()))
         return tuple(found) or (AUTH_SYS,)
 
+    def trees(self) -> list[PosixFileSystem]:
+        """Return the exports' file systems."""
+        return list(self._trees.values())
+
     def modes(self) -> list[tuple[Export, str]]:
         """Return each export with how its objects are found again, "kernel" or "table"."""
         return [(tree.export, tree.mode_name) for tree in self._trees.values()]

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from nfsd import attributes
 from nfsd.attributes import SetAttrs
 from nfsd.errors import Nfs4Error, status_of
+from nfsd.ops import once
+from nfsd.state.intents import Before
 from nfsd.vfs.interface import Credentials, Node
 from xdr.generated import nfs4
 
@@ -50,6 +52,24 @@ def op_setattr(c: Compound, args: nfs4.SETATTR4args) -> int:
     if wanted.size is not None:
         require_sizable(c, node)
         by_open = c.server.state.check_io(c, args.stateid, node, True) is not None
+    return set_once(c, node, cred, wanted, by_open=by_open)
+
+
+def set_once(
+    c: Compound, node: Node, cred: Credentials, wanted: SetAttrs, *, by_open: bool, change: int = 0, found: bytes = b""
+) -> int:
+    """`apply_attributes`, exactly once; `change` and `found` are what an OPEN wants to know again in recovery."""
+    before = c.unfinished()
+    if before is not None:
+        return apply_attributes(node, cred, wanted, by_open=by_open, before=before)
+    if wanted.mask:
+        st = node.fs.stat(node)
+        c.begin(
+            Before(
+                change, found, size=st.st_size, mode=stat.S_IMODE(st.st_mode), uid=st.st_uid, gid=st.st_gid,
+                atime_ns=st.st_atime_ns, mtime_ns=st.st_mtime_ns,
+            )
+        )  # fmt: skip
     return apply_attributes(node, cred, wanted, by_open=by_open)
 
 
@@ -62,14 +82,21 @@ def require_sizable(c: Compound, node: Node) -> None:
     raise Nfs4Error(nfs4.NFS4ERR_WRONG_TYPE if c.minor else nfs4.NFS4ERR_INVAL, "size of no regular file")
 
 
-def apply_attributes(node: Node, cred: Credentials, wanted: SetAttrs, *, by_open: bool = False) -> int:
+def apply_attributes(
+    node: Node, cred: Credentials, wanted: SetAttrs, *, by_open: bool = False, before: Before | None = None
+) -> int:
     """Set what is wanted, in the order size, owner, mode, times; returns the mask that was set.
 
     `by_open`: an open stateid has already allowed the size.  Raises Nfs4Error whose body is the mask
-    set before the failure.
+    set before the failure.  In recovery, `before` is what there was: steps that were taken are not taken again.
     """
     done = 0
-    for bits, changes in _steps(node, wanted, by_open=by_open):
+    steps = _steps(node, wanted, by_open=by_open)
+    taken = 0 if before is None else once.attributes_done(node, before, [changes for _bits, changes in steps])
+    for number, (bits, changes) in enumerate(steps):
+        if number < taken:
+            done |= bits
+            continue
         try:
             node.fs.setattr(node, cred, **changes)
         except OSError as error:

@@ -70,9 +70,12 @@ _TOUCHES: dict[int, _Touches] = {
 
 
 def admit(c: Compound, number: int, args: Any) -> None:
-    """Whether no standing blackout is in an operation's way.  Raises Nfs4Error(DELAY, ACCESS)."""
+    """Whether no standing blackout is in an operation's way.  Raises Nfs4Error(DELAY, ACCESS).
+
+    What had begun before a crash is not: it is carried on to its end.
+    """
     touches = _TOUCHES.get(number)
-    if touches is not None:
+    if touches is not None and c.unfinished() is None:
         for node in touches(c, args):
             c.server.state.blackouts.check(c, node, c.client)
 
@@ -80,7 +83,7 @@ def admit(c: Compound, number: int, args: Any) -> None:
 def admit_open(c: Compound, args: nfs4.OPEN4args, client: Client) -> None:
     """The same for OPEN, before it makes anything; what was held before a start may be claimed at any time."""
     claim = args.claim.claim
-    if claim == nfs4.CLAIM_PREVIOUS:
+    if claim == nfs4.CLAIM_PREVIOUS or c.unfinished() is not None:
         return
     node = c.node()
     touched = [node]

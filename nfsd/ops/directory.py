@@ -10,13 +10,18 @@ import errno
 import os
 import stat
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nfsd import attributes
 from nfsd.attributes.wire import opaque
 from nfsd.errors import Nfs4Error, status_of
+from nfsd.ops import once
 from nfsd.ops.attributes import finish_creation
-from nfsd.vfs.interface import BadCookie, Credentials, Node
+from nfsd.state.intents import Before
+from nfsd.vfs.interface import BadCookie, Credentials, FileSystem, Node
 from xdr.generated import nfs4
 
 if TYPE_CHECKING:
@@ -81,8 +86,10 @@ def change_info(node: Node, before: int) -> nfs4.change_info4:
     """What an operation did to a directory's change attribute since `before` was read.
 
     Atomic, because the operations that use it run from the first reading to the second without
-    letting any other request in (RFC 8881 3.3.6).
+    letting any other request in (RFC 8881 3.3.6).  In recovery `before` is what another process has read.
     """
+    if node.seen < before:
+        node.seen = before
     return nfs4.change_info4(True, before, change_of(node))
 
 
@@ -210,6 +217,8 @@ _SPECIAL_KINDS = {
     nfs4.NF4BLK: stat.S_IFBLK,
     nfs4.NF4CHR: stat.S_IFCHR,
 }
+_KINDS = {nfs4.NF4DIR: stat.S_IFDIR, nfs4.NF4LNK: stat.S_IFLNK, **_SPECIAL_KINDS}
+_SET_ID_BITS = 0o6000
 _MODE_DEFAULT = 0o777
 _SPECIAL_MODE_DEFAULT = 0o666
 
@@ -228,32 +237,46 @@ def op_create(c: Compound, args: nfs4.CREATE4args) -> nfs4.CREATE4resok:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "size of an object that has none")
     cred = c.as_caller(parent)
     require_writable(parent)
-    before = change_of(parent)
-    node = _make(parent, name, cred, args.objtype, wanted)
+    make = _maker(parent, name, cred, args.objtype, wanted)
+    before = c.unfinished()
+    node = None
+    if before is None:
+        before = Before(change_of(parent), parent.fs.identify(parent, name, cred))
+        c.begin(before)
+    else:
+        node = once.made(parent, name, cred, before, _KINDS[kind], wanted)
+        if node is not None and kind == nfs4.NF4DIR:
+            # The bits that mkdir(2) leaves out are set by a second call.
+            mode = wanted.creation_mode(_MODE_DEFAULT)
+            if mode & _SET_ID_BITS:
+                node.fs.setattr(node, cred, mode=mode)
+    if node is None:
+        node = make()
     attrset = finish_creation(node, cred, wanted, mode_done=node.kind != stat.S_IFLNK)
-    info = change_info(parent, before)
+    info = change_info(parent, before.change)
     c.set_node(node)
     return nfs4.CREATE4resok(info, attrset)
 
 
-def _make(
+def _maker(
     parent: Node, name: bytes, cred: Credentials, objtype: nfs4.createtype4, wanted: attributes.SetAttrs
-) -> Node:
+) -> Callable[[], Node]:
+    """What makes the object, once its arguments have been found good.  Raises Nfs4Error INVAL."""
     fs = parent.fs
     kind = objtype.type
     if kind == nfs4.NF4DIR:
-        return fs.mkdir(parent, name, cred, wanted.creation_mode(_MODE_DEFAULT))
+        return partial(fs.mkdir, parent, name, cred, wanted.creation_mode(_MODE_DEFAULT))
     if kind == nfs4.NF4LNK:
         target = objtype.linkdata
         if not target or b"\0" in target:
             raise Nfs4Error(nfs4.NFS4ERR_INVAL, "symbolic link with an empty target or NUL in it")
-        return fs.symlink(parent, name, target, cred)
+        return partial(fs.symlink, parent, name, target, cred)
     rdev = 0
     if kind in (nfs4.NF4BLK, nfs4.NF4CHR):
         assert objtype.devdata is not None
         rdev = _device(objtype.devdata)
     mode = wanted.creation_mode(_SPECIAL_MODE_DEFAULT)
-    return fs.mknod(parent, name, cred, mode, _SPECIAL_KINDS[kind], rdev)
+    return partial(fs.mknod, parent, name, cred, mode, _SPECIAL_KINDS[kind], rdev)
 
 
 def _device(devdata: nfs4.specdata4) -> int:
@@ -270,10 +293,50 @@ def op_remove(c: Compound, args: nfs4.REMOVE4args) -> nfs4.REMOVE4resok:
     name = check_name(parent, args.target)
     cred = c.as_caller(parent)
     require_writable(parent)
-    require_unclaimed(c, parent, name, cred)
-    before = change_of(parent)
-    parent.fs.remove(parent, name, cred)
-    return nfs4.REMOVE4resok(change_info(parent, before))
+    fs = parent.fs
+    before = c.unfinished()
+    if before is None:
+        require_unclaimed(c, parent, name, cred)
+        before = Before(change_of(parent), fs.identify(parent, name, cred))
+        c.begin(before)
+        done = False
+    else:
+        done = once.is_removed(parent, name, cred, before)
+    if (handle := open_handle(c, fs, before.found)):
+        with outliving(c, parent, name, before.found, handle, done=done):
+            if not done:
+                fs.remove(parent, name, cred)
+    elif not done:
+        fs.remove(parent, name, cred)
+    return nfs4.REMOVE4resok(change_info(parent, before.change))
+
+
+def open_handle(c: Compound, fs: FileSystem, identity: bytes) -> bytes:
+    """The handle of a file that must outlive the loss of a name because it is open; empty for others.
+
+    `identity` is what the name leads to, empty for nothing.
+    """
+    if not identity or not fs.keeps_unlinked:
+        return b""
+    handle = fs.handle_of(identity)
+    return handle if handle in c.server.state.shares else b""
+
+
+@contextmanager
+def outliving(
+    c: Compound, parent: Node, name: bytes, identity: bytes, handle: bytes, *, done: bool
+) -> Iterator[None]:
+    """Around the loss of an open file's name: it lives on until its last close.  `done`: it is lost already."""
+    fs = parent.fs
+    kept = fs.is_buried(identity) if done else fs.bury(parent, name, identity)
+    try:
+        yield
+    except OSError:
+        if kept:
+            fs.unbury(identity)
+        raise
+    if kept:
+        c.server.state.keep_unlinked(c.changes, handle)
 
 
 # -- SECINFO -------------------------------------------------------------------------------------------

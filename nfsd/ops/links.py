@@ -6,20 +6,23 @@ Owns their argument rules.  Must not know how a file system keeps an open file t
 from __future__ import annotations
 
 import contextlib
-import os
 import stat
 from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
+from nfsd.ops import once
 from nfsd.ops.directory import (
     change_info,
     change_of,
     check_name,
+    open_handle,
+    outliving,
     require_directory,
     require_unclaimed,
     require_writable,
 )
-from nfsd.vfs.interface import Credentials, Node
+from nfsd.state.intents import Before
+from nfsd.vfs.interface import Node
 from xdr.generated import nfs4
 
 if TYPE_CHECKING:
@@ -37,9 +40,16 @@ def op_link(c: Compound, args: nfs4.LINK4args) -> nfs4.LINK4resok:
     _require_same_fs(node, parent)
     cred = c.as_caller(parent)
     require_writable(parent)
-    before = change_of(parent)
-    parent.fs.link(node, parent, name, cred)
-    return nfs4.LINK4resok(change_info(parent, before))
+    before = c.unfinished()
+    if before is None:
+        before = Before(change_of(parent), parent.fs.identify(parent, name, cred))
+        c.begin(before)
+        done = False
+    else:
+        done = once.is_linked(node, parent, name, cred, before)
+    if not done:
+        parent.fs.link(node, parent, name, cred)
+    return nfs4.LINK4resok(change_info(parent, before.change))
 
 
 def op_rename(c: Compound, args: nfs4.RENAME4args) -> nfs4.RENAME4resok:
@@ -57,27 +67,28 @@ def op_rename(c: Compound, args: nfs4.RENAME4args) -> nfs4.RENAME4resok:
     _require_same_fs(source, target)
     cred = c.as_caller(target)
     require_writable(target)
-    if _is_same_object(source, oldname, target, newname, cred):
-        unchanged = change_of(source), change_of(target)
-        return nfs4.RENAME4resok(*(nfs4.change_info4(True, value, value) for value in unchanged))
-    require_unclaimed(c, source, oldname, cred)
-    with contextlib.suppress(FileNotFoundError):
-        require_unclaimed(c, target, newname, cred)
-    source_before = change_of(source)
-    target_before = change_of(target)
-    source.fs.rename(source, oldname, target, newname, cred)
-    return nfs4.RENAME4resok(change_info(source, source_before), change_info(target, target_before))
-
-
-def _is_same_object(source: Node, oldname: bytes, target: Node, newname: bytes, cred: Credentials) -> bool:
-    """Whether both names exist and are of one object: the kernel's rename does nothing then."""
-    try:
-        there = target.fs.lookup(target, newname, cred)
-        here = source.fs.lookup(source, oldname, cred)
-    except OSError:
-        # Whatever is wrong, or the usual case of a new name: renaming tells.
-        return False
-    return here is there or os.path.samestat(here.fs.stat(here), there.fs.stat(there))
+    fs = source.fs
+    before = c.unfinished()
+    if before is None:
+        moved, replaced = fs.identify(source, oldname, cred), fs.identify(target, newname, cred)
+        if moved and moved == replaced:
+            unchanged = change_of(source), change_of(target)
+            return nfs4.RENAME4resok(*(nfs4.change_info4(True, value, value) for value in unchanged))
+        require_unclaimed(c, source, oldname, cred)
+        with contextlib.suppress(FileNotFoundError):
+            require_unclaimed(c, target, newname, cred)
+        before = Before(change_of(source), moved, change_of(target), replaced)
+        c.begin(before)
+        done = False
+    else:
+        done = once.is_renamed(source, oldname, target, newname, cred, before)
+    if handle := open_handle(c, fs, before.other_found):
+        with outliving(c, target, newname, before.other_found, handle, done=done):
+            if not done:
+                fs.rename(source, oldname, target, newname, cred)
+    elif not done:
+        fs.rename(source, oldname, target, newname, cred)
+    return nfs4.RENAME4resok(change_info(source, before.change), change_info(target, before.other_change))
 
 
 def _require_same_fs(node: Node, other: Node) -> None:

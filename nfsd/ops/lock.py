@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import struct
 from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
@@ -18,9 +19,14 @@ if TYPE_CHECKING:
     from nfsd.state.owners import SeqidOwner
     from nfsd.vfs.interface import Node
 
+_RESULT = struct.Struct(">3I12s")
 
-def op_lock(c: Compound, args: nfs4.LOCK4args) -> nfs4.LOCK4resok:
-    """Take a byte-range lock.  Raises DENIED with who has it, OPENMODE, INVAL, NO_GRACE, BAD_STATEID ..."""
+
+def op_lock(c: Compound, args: nfs4.LOCK4args) -> bytes:
+    """Take a byte-range lock: the encoded LOCK4res.
+
+    Raises DENIED with who has it, OPENMODE, INVAL, NO_GRACE, RECLAIM_BAD, GRACE, BAD_STATEID, BAD_SEQID ...
+    """
     node = _regular(c)
     exclusive = args.locktype in WRITE_TYPES
     if args.locker.new_lock_owner:
@@ -46,7 +52,7 @@ def op_lock(c: Compound, args: nfs4.LOCK4args) -> nfs4.LOCK4resok:
         seqid_owner.users += 1
     locks.take(state, c, lock, start, end, exclusive)
     c.stateid = (lock.seqid, lock.other)
-    return nfs4.LOCK4resok(lock.stateid())
+    return _RESULT.pack(nfs4.OP_LOCK, nfs4.NFS4_OK, lock.seqid, lock.other)
 
 
 def _regular(c: Compound) -> Node:
@@ -114,8 +120,8 @@ def op_lockt(c: Compound, args: nfs4.LOCKT4args) -> None:
     locks.check_range(c.server.state, c, node.handle, client.key + args.owner.owner, start, end, exclusive)
 
 
-def op_locku(c: Compound, args: nfs4.LOCKU4args) -> nfs4.stateid4:
-    """Give a byte range back."""
+def op_locku(c: Compound, args: nfs4.LOCKU4args) -> bytes:
+    """Give a byte range back: the encoded LOCKU4res."""
     node = c.node()
     if not c.minor:
         begin_by_stateid(c, args.lock_stateid, args.seqid)
@@ -123,7 +129,7 @@ def op_locku(c: Compound, args: nfs4.LOCKU4args) -> nfs4.stateid4:
     start, end = locks.range_of(args.offset, args.length)
     locks.give_back(c.server.state, c, lock, start, end)
     c.stateid = (lock.seqid, lock.other)
-    return lock.stateid()
+    return _RESULT.pack(nfs4.OP_LOCKU, nfs4.NFS4_OK, lock.seqid, lock.other)
 
 
 def op_release_lockowner(c: Compound, args: nfs4.RELEASE_LOCKOWNER4args) -> None:

@@ -6,6 +6,7 @@ Owns the order in which an OPEN is decided: owner, claim, name, kind, permission
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import struct
@@ -13,13 +14,15 @@ from typing import TYPE_CHECKING
 
 from nfsd.attributes import SetAttrs, decode_settable
 from nfsd.errors import Nfs4Error
-from nfsd.ops import blackout
-from nfsd.ops.attributes import apply_attributes, finish_creation
+from nfsd.ops import blackout, once
+from nfsd.ops.attributes import finish_creation, set_once
 from nfsd.ops.client40 import confirmed_client
 from nfsd.ops.directory import change_info, change_of, check_name, require_directory
 from nfsd.ops.owner40 import begin_by_stateid, open_owner
 from nfsd.state import opens
+from nfsd.state.intents import Before
 from nfsd.state.opens import OpenState
+from nfsd.vfs.attributes import verifier_times_ns
 from xdr.generated import nfs4
 
 if TYPE_CHECKING:
@@ -50,13 +53,14 @@ _NOTHING_MORE = struct.pack(">2I", 0, nfs4.OPEN_DELEGATE_NONE)
 _CLOSED = struct.Struct(">3I12s")
 # Nobody can use an NFSv4.1 stateid again after CLOSE (RFC 8881 18.2.4).
 _CLOSED_FOR_EVER = _CLOSED.pack(nfs4.OP_CLOSE, nfs4.NFS4_OK, 0xFFFFFFFF, bytes(12))
+_TAKEN = b"taken"
 _SIZE_BIT = 1 << nfs4.FATTR4_SIZE
 
 
 class _Found:
     """The file that an OPEN is about, and what finding or making it did."""
 
-    __slots__ = ("node", "created", "attrset", "info", "size")
+    __slots__ = ("node", "created", "attrset", "info", "size", "identity")
 
     def __init__(self, node: Node, created: bool, attrset: int, info: nfs4.change_info4, size: int | None) -> None:
         self.node = node
@@ -64,6 +68,7 @@ class _Found:
         self.attrset = attrset
         self.info = info
         self.size = size
+        self.identity = b""
 
 
 def op_open(c: Compound, args: nfs4.OPEN4args) -> bytes:
@@ -97,11 +102,15 @@ def op_open(c: Compound, args: nfs4.OPEN4args) -> bytes:
     if truncating:
         wanted = SetAttrs(_SIZE_BIT)
         wanted.size = found.size
-        found.attrset = apply_attributes(node, cred, wanted, by_open=bool(access & _WRITE))
+        found.attrset = set_once(
+            c, node, cred, wanted, by_open=bool(access & _WRITE), change=found.info.before, found=found.identity
+        )
     held = opens.grant(state, c, client, args.owner.owner, node, access, deny, cred, seqid_owner)
     c.current = node
     c.stateid = (held.seqid, held.other)
     rflags = nfs4.OPEN4_RESULT_LOCKTYPE_POSIX
+    if node.fs.keeps_unlinked and c.minor:
+        rflags |= nfs4.OPEN4_RESULT_PRESERVE_UNLINKED
     if seqid_owner is not None and not seqid_owner.confirmed:
         rflags |= nfs4.OPEN4_RESULT_CONFIRM
     want = args.share_access & _WANT_MASK if c.minor else 0
@@ -187,19 +196,24 @@ def _create(c: Compound, parent: Node, name: bytes, cred: Credentials, how: nfs4
     """OPEN4_CREATE in its four modes (RFC 8881 18.16.3)."""
     assert how is not None
     wanted, verifier = _initial(c, how)
-    before = change_of(parent)
-    fs = parent.fs
-    mode = wanted.creation_mode(_CREATE_MODE_DEFAULT if verifier is None else 0)
-    created = False
     if verifier is not None:
-        node, created = fs.create(parent, name, cred, mode, exclusive=True, verifier=verifier)
+        # Linux makes it of its clock and a process id: two clients may well come with the same one.
+        assert c.client is not None
+        verifier = hashlib.blake2b(c.client.identity + verifier, digest_size=8).digest()
+    before = c.unfinished()
+    node, created = None, False
+    if before is None:
+        before = Before(change_of(parent), parent.fs.identify(parent, name, cred))
+        if not before.found:
+            c.begin(before)
     else:
-        try:
-            node, created = fs.create(parent, name, cred, mode, exclusive=True)
-        except OSError as error:
-            if error.errno != errno.EEXIST or how.mode == nfs4.GUARDED4:
-                raise
-            node = fs.lookup(parent, name, cred)
+        node = once.made(parent, name, cred, before, stat.S_IFREG, wanted)
+        created = node is not None
+        if node is not None and verifier is not None:
+            atime_ns, mtime_ns = verifier_times_ns(verifier)
+            node.fs.setattr(node, cred, atime_ns=atime_ns, mtime_ns=mtime_ns)
+    if node is None:
+        node, created = _make(parent, name, cred, how, wanted, verifier)
     attrset = 0
     if created:
         attrset = finish_creation(node, cred, wanted)
@@ -209,7 +223,26 @@ def _create(c: Compound, parent: Node, name: bytes, cred: Credentials, how: nfs4
         attrset = _VERIFIER_ATTRIBUTES | wanted.creation_mask()
         created = True  # A retry of the create that made it: its maker may open it whatever the mode says.
     size = 0 if wanted.size == 0 and not created else None
-    return _Found(node, created, attrset, change_info(parent, before), size)
+    found = _Found(node, created, attrset, change_info(parent, before.change), size)
+    # A name that was free and is not ours was taken meanwhile by a program on this machine.
+    found.identity = before.found if created else before.found or _TAKEN
+    return found
+
+
+def _make(
+    parent: Node, name: bytes, cred: Credentials, how: nfs4.createhow4, wanted: SetAttrs, verifier: bytes | None
+) -> tuple[Node, bool]:
+    """The file of a name, and whether it was made now.  Raises OSError EEXIST where that forbids it."""
+    fs = parent.fs
+    mode = wanted.creation_mode(_CREATE_MODE_DEFAULT if verifier is None else 0)
+    if verifier is not None:
+        return fs.create(parent, name, cred, mode, exclusive=True, verifier=verifier)
+    try:
+        return fs.create(parent, name, cred, mode, exclusive=True)
+    except OSError as error:
+        if error.errno != errno.EEXIST or how.mode == nfs4.GUARDED4:
+            raise
+    return fs.lookup(parent, name, cred), False
 
 
 def _initial(c: Compound, how: nfs4.createhow4) -> tuple[SetAttrs, bytes | None]:

@@ -46,13 +46,17 @@ def op_sequence(c: Compound, args: nfs4.SEQUENCE4args) -> bytes:
     """
     session = c.server.state.sessions.get(args.sa_sessionid)
     if session is None:
+        dead = c.server.state.dead_sessions
+        if args.sa_sessionid in dead:
+            dead.remove(args.sa_sessionid)
+            raise Nfs4Error(nfs4.NFS4ERR_DEADSESSION, "a request of it could not be recovered (RFC 8881 2.10.6.5)")
         raise Nfs4Error(nfs4.NFS4ERR_BADSESSION, "unknown session")
     slots = session.slots
     if args.sa_slotid >= len(slots):
         raise Nfs4Error(nfs4.NFS4ERR_BADSLOT, f"slot {args.sa_slotid} of {len(slots)}")
     if args.sa_highest_slotid >= len(slots) and args.sa_highest_slotid != 0xFFFFFFFF:
         raise Nfs4Error(nfs4.NFS4ERR_BAD_HIGH_SLOT, f"highest slot {args.sa_highest_slotid} of {len(slots)}")
-    slot = slots[args.sa_slotid]
+    slot = slots[args.sa_slotid] or session.slot(args.sa_slotid)
     seqid = args.sa_sequenceid
     if slot.running is not None or seqid != (slot.seqid + 1) & 0xFFFFFFFF:
         _not_the_next(c, slot, seqid)
@@ -256,7 +260,7 @@ def op_destroy_session(c: Compound, args: nfs4.DESTROY_SESSION4args) -> None:
         raise Nfs4Error(nfs4.NFS4ERR_BADSESSION, "unknown session")
     if session is c.session and c.index != c.count - 1:
         raise Nfs4Error(nfs4.NFS4ERR_NOT_ONLY_OP, "its own session must be destroyed last")
-    if any(slot.running is not None and slot.running is not c for slot in session.slots):
+    if session.is_busy(c):
         raise Nfs4Error(nfs4.NFS4ERR_DELAY, "requests are still running")
     state.remove_session(c.changes, session)
 

@@ -10,8 +10,10 @@ import os
 from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
+from nfsd.ops import once
 from nfsd.ops.blackout import note_attribute
 from nfsd.ops.directory import change_info, change_of, require_writable
+from nfsd.state.intents import Before
 from xdr.generated import nfs4
 
 if TYPE_CHECKING:
@@ -57,9 +59,17 @@ def op_setxattr(c: Compound, args: nfs4.SETXATTR4args) -> nfs4.change_info4:
     cred = c.as_caller(node)
     require_writable(node)
     note_attribute(c, node, name, args.sxa_value)
-    before = change_of(node)
-    node.fs.setxattr(node, name, args.sxa_value, _FLAGS[args.sxa_option], cred)
-    return change_info(node, before)
+    before = c.unfinished()
+    if before is None:
+        before = Before(change_of(node), once.value_digest(node, name, cred))
+        c.begin(before)
+        done = False
+    else:
+        creating = args.sxa_option == nfs4.SETXATTR4_CREATE
+        done = once.is_value_set(node, name, args.sxa_value, cred, before, creating=creating)
+    if not done:
+        node.fs.setxattr(node, name, args.sxa_value, _FLAGS[args.sxa_option], cred)
+    return change_info(node, before.change)
 
 
 def op_listxattrs(c: Compound, args: nfs4.LISTXATTRS4args) -> nfs4.LISTXATTRS4resok:
@@ -92,6 +102,13 @@ def op_removexattr(c: Compound, args: nfs4.REMOVEXATTR4args) -> nfs4.change_info
     cred = c.as_caller(node)
     require_writable(node)
     note_attribute(c, node, name, None)
-    before = change_of(node)
-    node.fs.removexattr(node, name, cred)
-    return change_info(node, before)
+    before = c.unfinished()
+    if before is None:
+        before = Before(change_of(node), once.value_digest(node, name, cred))
+        c.begin(before)
+        done = False
+    else:
+        done = once.is_value_removed(node, name, cred, before)
+    if not done:
+        node.fs.removexattr(node, name, cred)
+    return change_info(node, before.change)

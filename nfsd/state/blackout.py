@@ -15,6 +15,7 @@ from nfsd.errors import Nfs4Error
 from nfsd.log import get_logger, limiter
 from nfsd.state.waiting import Waiting
 from statestore import META, ChangeSet
+from xdr.codec import XdrError
 from xdr.generated import nfs4, stored
 
 if TYPE_CHECKING:
@@ -149,6 +150,14 @@ class Blackouts:
         )
         self.standing[blackout.what, blackout.target] = blackout
         return True
+
+    def takes(self, key: bytes, value: bytes) -> bool:
+        """The same, and one that cannot be read is logged and left out."""
+        try:
+            return self.load(key, value)
+        except (XdrError, KeyError, ValueError) as error:
+            log.error("record.left_out", record=f"record {META} {key.hex()}: {error!r}")
+            return True
 
     def check(self, compound: Compound, node: Node, client: Client | None) -> None:
         """Whether no standing blackout forbids the use of a file.

@@ -46,7 +46,7 @@ class Client:
     """
 
     __slots__ = (
-        "clientid", "family", "owner", "verifier", "principal", "confirmed", "renewed", "sessions", "opens",
+        "clientid", "key", "family", "owner", "verifier", "principal", "confirmed", "renewed", "sessions", "opens",
         "reclaim_complete", "create_sequence", "create_reply", "confirm", "callback", "open_owners", "lock_owners",
         "identity", "label", "peer",
     )  # fmt: skip
@@ -55,6 +55,8 @@ class Client:
         self, *, clientid: int, family: int, owner: bytes, verifier: bytes, principal: bytes, now: float
     ) -> None:
         self.clientid = clientid
+        self.key = clientid.to_bytes(8, "big")
+        """The key of its record."""
         self.family = family
         self.owner = owner
         self.verifier = verifier
@@ -73,11 +75,6 @@ class Client:
         self.identity = identity_of(owner, principal)
         self.label = f"{clientid:016x}"
         self.peer = ""
-
-    @property
-    def key(self) -> bytes:
-        """The key of its record."""
-        return self.clientid.to_bytes(8, "big")
 
     def save(self, changes: ChangeSet) -> None:
         """Put its record; only confirmed clients are ever stored."""

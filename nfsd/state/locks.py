@@ -29,7 +29,8 @@ RANGES_PER_OWNER_MAX = 2048
 class LockState:
     """What one lock owner holds on one file by way of one open.
 
-    `ranges` are everybody's on the file; `own` are those of them that this stateid took last.
+    `ranges` are everybody's on the file.  `own` are those of the owner's that this stateid took last; it is None as
+    long as the owner has no other stateid on the file, for then they are all this one's.
     """
 
     __slots__ = ("open", "owner", "owner_key", "seqid", "instance", "other", "key", "ranges", "own", "seqid_owner")
@@ -43,7 +44,7 @@ class LockState:
         self.key = held.key + hashlib.blake2b(owner, digest_size=16).digest()
         self.other = stateid_other(held.key, instance)
         self.ranges = ranges
-        self.own = RangeSet()
+        self.own: RangeSet | None = None
         self.seqid_owner: SeqidOwner | None = None
 
     @property
@@ -62,12 +63,26 @@ class LockState:
 
     def held(self) -> list[Range]:
         """Its ranges, in ascending order."""
-        return self.own.owned(self.owner_key)
+        return (self.ranges if self.own is None else self.own).owned(self.owner_key)
 
     def set(self, start: int, end: int, exclusive: bool) -> None:
         """Take a range."""
         self.ranges.set(self.owner_key, start, end, exclusive)
-        self.own.set(self.owner_key, start, end, exclusive)
+        if self.own is not None:
+            self.own.set(self.owner_key, start, end, exclusive)
+
+    def clear(self, start: int, end: int) -> None:
+        """Give a range back."""
+        self.ranges.clear(self.owner_key, start, end)
+        if self.own is not None:
+            self.own.clear(self.owner_key, start, end)
+
+    def share_ranges(self) -> None:
+        """The owner gets another stateid on the file: tell the ranges apart from now on."""
+        if self.own is None:
+            self.own = RangeSet()
+            for held in self.ranges.owned(self.owner_key):
+                self.own.set(self.owner_key, held.start, held.end, held.exclusive)
 
     def save(self, changes: ChangeSet) -> None:
         """Put its record."""
@@ -128,7 +143,7 @@ def lock_state(state: State, compound: Compound, held: OpenState, owner: bytes) 
     if ranges is None:
         ranges = state.ranges[held.handle] = RangeSet()
     lock = LockState(held, owner, state.instances.next(compound.changes), ranges)
-    siblings.append(lock)
+    adopt(siblings, lock)
     state.stateids[lock.other] = lock
     if held.locks is None:
         held.locks = {}
@@ -136,12 +151,21 @@ def lock_state(state: State, compound: Compound, held: OpenState, owner: bytes) 
     return lock
 
 
+def adopt(siblings: list[LockState], lock: LockState) -> None:
+    """One more stateid of the same owner on the same file."""
+    if siblings:
+        lock.own = RangeSet()
+        for other in siblings:
+            other.share_ranges()
+    siblings.append(lock)
+
+
 def take(state: State, compound: Compound, lock: LockState, start: int, end: int, exclusive: bool) -> None:
     """Give the range to the lock's owner.  `check_range` MUST have passed.
 
     Raises Nfs4Error(RESOURCE, or DELAY on 4.1) above RANGES_PER_OWNER_MAX.
     """
-    if len(lock.held()) >= RANGES_PER_OWNER_MAX:
+    if lock.ranges.count(lock.owner_key) >= RANGES_PER_OWNER_MAX:
         status = nfs4.NFS4ERR_DELAY if compound.minor else nfs4.NFS4ERR_RESOURCE
         raise Nfs4Error(status, f"{RANGES_PER_OWNER_MAX} ranges of one owner on one file")
     _clear_siblings(state, compound, lock, start, end)
@@ -152,8 +176,10 @@ def take(state: State, compound: Compound, lock: LockState, start: int, end: int
 
 def _clear_siblings(state: State, compound: Compound, lock: LockState, start: int, end: int) -> None:
     """The same owner's range may have been taken by way of another open: it is this one's from now on."""
+    if lock.own is None:
+        return
     for other in state.locks[lock.owner_key, lock.handle]:
-        if other is not lock and other.own.conflict(b"", start, end, True):
+        if other is not lock and other.own is not None and other.own.conflict(b"", start, end, True):
             other.own.clear(lock.owner_key, start, end)
             other.save(compound.changes)
 
@@ -161,8 +187,7 @@ def _clear_siblings(state: State, compound: Compound, lock: LockState, start: in
 def give_back(state: State, compound: Compound, lock: LockState, start: int, end: int) -> None:
     """Take the range from the lock's owner, by way of whatever open it was taken."""
     _clear_siblings(state, compound, lock, start, end)
-    lock.ranges.clear(lock.owner_key, start, end)
-    lock.own.clear(lock.owner_key, start, end)
+    lock.clear(start, end)
     lock.seqid = next_seqid(lock.seqid)
     lock.save(compound.changes)
 

@@ -156,6 +156,10 @@ class Reclaim:
         claims = [self._claims[key] for key in self._by_handle.get(handle, ())]
         return any(claim.identity != identity and not self._is_late(claim, now) for claim in claims)
 
+    def has_claims(self, handle: bytes) -> bool:
+        """Whether anybody may still claim this file."""
+        return handle in self._by_handle
+
     def missing(self) -> Iterator[tuple[bytes, str, str]]:
         """(file handle, holder's label, holder's address) of each claim."""
         for claim in self._claims.values():

@@ -95,7 +95,7 @@ class Session:
 
     __slots__ = (
         "sessionid", "client", "flags", "callback_program", "fore", "back", "slots", "reply_size_max", "destroyed",
-        "connections", "back_connections",
+        "connections", "back_connections", "resumed",
     )  # fmt: skip
 
     def __init__(
@@ -107,11 +107,25 @@ class Session:
         self.callback_program = callback_program
         self.fore = fore
         self.back = back
-        self.slots = [Slot(sessionid, number) for number in range(fore.slots)]
+        # Made when they are first used: most clients use few.
+        self.slots: list[Slot | None] = [None] * fore.slots
+        self.resumed = False
         self.reply_size_max = fore.reply_size_max
         self.destroyed = False
         self.connections: set[int] = set()
         self.back_connections: set[int] = set()
+
+    def slot(self, number: int) -> Slot:
+        """The slot of that number, below len(slots); of a session that was loaded, its sequence id is a bound."""
+        slot = self.slots[number]
+        if slot is None:
+            slot = self.slots[number] = Slot(self.sessionid, number)
+            slot.resumed = self.resumed
+        return slot
+
+    def is_busy(self, but_for: Compound) -> bool:
+        """Whether other requests than this one are running."""
+        return any(slot is not None and slot.running not in (None, but_for) for slot in self.slots)
 
     def save(self, changes: ChangeSet) -> None:
         """Put its record."""
@@ -122,5 +136,5 @@ class Session:
         self.destroyed = True
         changes.remove(STREAM, self.sessionid)
         for slot in self.slots:
-            if slot.used or slot.resumed:
+            if slot is not None and (slot.used or slot.resumed):
                 changes.remove(SLOT, slot.key)

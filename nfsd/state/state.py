@@ -23,7 +23,7 @@ from nfsd.state.owners import SeqidOwner
 from nfsd.state.reclaim import Reclaim
 from nfsd.state.sessions import Channel, Session
 from nfsd.state.waiting import SWEEP_AFTER_S, Waiting
-from statestore import HOLDER, META, OPEN, OWNER, RANGE, SLOT, STREAM, ChangeSet, RangeSet, ShareTable
+from statestore import HOLDER, META, OPEN, OWNER, PENDING, RANGE, SLOT, STREAM, ChangeSet, RangeSet, ShareTable
 from xdr.codec import XdrError
 from xdr.generated import nfs4, stored
 
@@ -96,6 +96,11 @@ class State:
         self.shares = ShareTable()
         self.ranges: dict[bytes, RangeSet] = {}
         self.closed: dict[bytes, SeqidOwner] = {}
+        # Files without a name that live for their opens (OPEN4_RESULT_PRESERVE_UNLINKED), and those done with.
+        self.unlinked: set[bytes] = set()
+        self.forsaken: set[bytes] = set()
+        # Sessions that could not be recovered: told DEADSESSION once, BADSESSION after that.
+        self.dead_sessions: set[bytes] = set()
         # Of NFSv4.0 clients that were removed: so that they hear EXPIRED, and do not try to reclaim.
         self.expired_stateids = Recent(_EXPIRED_MAX)
         self.expired_clientids = Recent(_EXPIRED_MAX)
@@ -104,7 +109,8 @@ class State:
         self.blackouts = blackouts if blackouts is not None else Blackouts()
         self._session_count = epoch << 32
         self._started = now
-        # While owners are loaded: what each of them holds.
+        # While records are loaded: owners' names, each once; and what each NFSv4.0 owner holds.
+        self._names: dict[bytes, bytes] = {}
         self._by_owner: dict[Client, dict[tuple[bool, bytes], list[OpenState | LockState]]] = {}
 
     # -- stateids -----------------------------------------------------------------------------------------
@@ -215,7 +221,7 @@ class State:
             reclaim.waiting.refusals[handle] += 1
             self.blackouts.count(compound, handle, "file", "takeover")
             raise Nfs4Error(nfs4.NFS4ERR_GRACE, "its holder may still claim it")
-        reclaim.expire(handle, self.opens, compound.now, compound.changes)
+        self._expire_claims(handle, compound.now, compound.changes)
 
     def wait_for_holders(self, waiting: Waiting) -> None:
         """After a start: what was loaded is blacked out until its holders have returned."""
@@ -239,6 +245,7 @@ class State:
         """A client claims nothing more."""
         if self.reclaim is not None:
             changes.merge(self.reclaim.complete(client.identity, client.opens))
+            self._forsake_unheld(changes)
             if not len(self.reclaim):
                 self.end_reclaim(changes)
 
@@ -247,8 +254,17 @@ class State:
         if self.reclaim is not None:
             changes.merge(self.reclaim.end(self.opens))
             self.reclaim = None
+            self._forsake_unheld(changes)
             log.info("reclaim.ended")
             self._end_waiting(reason)
+
+    def is_held(self, handle: bytes) -> bool:
+        """Whether somebody has the object open, or may still claim that he has."""
+        return handle in self.shares or self.reclaim is not None and self.reclaim.has_claims(handle)
+
+    def _forsake_unheld(self, changes: ChangeSet) -> None:
+        for handle in [handle for handle in self.unlinked if not self.is_held(handle)]:
+            self.forsake(changes, handle)
 
     def remove_client(self, changes: ChangeSet, client: Client) -> None:
         """Remove a client with everything that it holds."""
@@ -314,14 +330,20 @@ class State:
         if waiting is None or now < waiting.began + SWEEP_AFTER_S:
             return
         for handle in waiting.due(self.missing, now):
-            if reclaim is not None:
-                reclaim.expire(handle, self.opens, now, changes)
+            self._expire_claims(handle, now, changes)
         if reclaim is not None and not len(reclaim):
             self.end_reclaim(changes, "time")
         elif reclaim is None and next(self.missing(), None) is None:
             self._end_waiting("returned")
         elif waiting.is_over():
             self._end_waiting("time")
+
+    def _expire_claims(self, handle: bytes, now: float, changes: ChangeSet) -> None:
+        """Drop a file's claims that have come too late, and the file with them if it has no name."""
+        if self.reclaim is not None:
+            self.reclaim.expire(handle, self.opens, now, changes)
+            if handle in self.unlinked and not self.is_held(handle):
+                self.forsake(changes, handle)
 
     def _end_waiting(self, reason: str) -> None:
         waiting, self.blackouts.waiting = self.blackouts.waiting, None
@@ -336,6 +358,19 @@ class State:
             self.closed.pop(owner.closed, None)
             owner.remove(changes)
 
+    # -- files without names ------------------------------------------------------------------------------
+
+    def keep_unlinked(self, changes: ChangeSet, handle: bytes) -> None:
+        """An open file has lost its last name: it is kept until its last open goes."""
+        self.unlinked.add(handle)
+        changes.put(PENDING, handle, b"")
+
+    def forsake(self, changes: ChangeSet, handle: bytes) -> None:
+        """The last open of a file without a name has gone."""
+        self.unlinked.discard(handle)
+        self.forsaken.add(handle)
+        changes.remove(PENDING, handle)
+
     # -- loading ------------------------------------------------------------------------------------------
 
     def load(self, entries: Iterable[tuple[int, bytes, bytes]], now: float) -> list[str]:
@@ -346,35 +381,46 @@ class State:
         return [line for lines in self.load_steps(entries, now) for line in lines]
 
     def load_steps(self, entries: Iterable[tuple[int, bytes, bytes]], now: float) -> Iterator[list[str]]:
-        """The same in steps of some milliseconds, each with the lines of what it left out."""
+        """The same in steps of some milliseconds, each with the lines of what it left out.
+
+        The entries MUST come in the order of their kinds, as the store gives them: holders before what they hold.
+        """
         loaders = {
             HOLDER: self._load_client,
             STREAM: self._load_session,
             SLOT: self._load_slot,
             OPEN: self._load_open,
             RANGE: self._load_lock,
-            OWNER: self._load_owner,
+            PENDING: self._load_unlinked,
         }
-        sorted_entries: dict[int, list[tuple[bytes, bytes]]] = {kind: [] for kind in loaders}
+        self._started = now
+        owners = []
+        left_out: list[str] = []
         for number, (kind, key, value) in enumerate(entries):
-            if kind in sorted_entries:
-                sorted_entries[kind].append((key, value))
+            load = loaders.get(kind)
+            if load is not None:
+                try:
+                    load(key, value)
+                except LOAD_ERRORS as error:
+                    left_out.append(f"record {kind} {key.hex()}: {error!r}")
+            elif kind == OWNER:
+                owners.append((key, value))
             elif kind == META and key == INSTANCES_KEY:
                 self.instances = Instances.of_stored(value)
             if not number % _STEP:
-                yield []
-        self._started = now
-        for kind, load in loaders.items():
-            rows = sorted_entries.pop(kind)
-            for start in range(0, len(rows), _STEP):
-                left_out = []
-                for key, value in rows[start : start + _STEP]:
-                    try:
-                        load(key, value)
-                    except LOAD_ERRORS as error:
-                        left_out.append(f"record {kind} {key.hex()}: {error!r}")
                 yield left_out
+                left_out = []
+        for key, value in owners:
+            try:
+                self._load_owner(key, value)
+            except LOAD_ERRORS as error:
+                left_out.append(f"record {OWNER} {key.hex()}: {error!r}")
         self._by_owner.clear()
+        self._names.clear()
+        yield left_out
+
+    def _load_unlinked(self, key: bytes, _value: bytes) -> None:
+        self.unlinked.add(key)
 
     def _load_client(self, _key: bytes, value: bytes) -> None:
         kept = records.decode_client(value)
@@ -406,13 +452,12 @@ class State:
             fore=_channel(kept.fore),
             back=_channel(kept.back),
         )
-        for slot in session.slots:
-            slot.resumed = True
+        session.resumed = True
         self.sessions[key] = session
         client.sessions[key] = session
 
     def _load_slot(self, key: bytes, value: bytes) -> None:
-        self.sessions[key[:16]].slots[int.from_bytes(key[16:], "big")].load(value)
+        self.sessions[key[:16]].slot(int.from_bytes(key[16:], "big")).load(value)
 
     def _load_owner(self, key: bytes, value: bytes) -> None:
         kept = records.decode_owner(value)
@@ -438,12 +483,12 @@ class State:
             records.open_fields(value)
         )
         client = self.clients.by_id[clientid]
-        held = OpenState(client, key, handle, owner, instance, caller)
+        # A client's processes share one owner, as a rule.
+        held = OpenState(client, key, handle, self._names.setdefault(owner, owner), instance, caller)
         held.access, held.deny = access, deny
         held.access_seen, held.deny_seen = access_seen, deny_seen
         held.seqid = seqid
-        # The record begins with its holder's key.
-        self.shares.add(handle, key, value[:8], access, deny)
+        self.shares.add(handle, key, client.key, access, deny)
         self.opens[key] = held
         self.stateids[held.other] = held
         client.opens[key] = held
@@ -454,9 +499,9 @@ class State:
         ranges = self.ranges.setdefault(held.handle, RangeSet())
         lock = LockState(held, kept.owner, kept.instance, ranges)
         lock.seqid = kept.seqid
+        locks.adopt(self.locks.setdefault((lock.owner_key, held.handle), []), lock)
         for item in kept.ranges:
             lock.set(item.start, item.last + 1, item.exclusive)
-        self.locks.setdefault((lock.owner_key, held.handle), []).append(lock)
         self.stateids[lock.other] = lock
         if held.locks is None:
             held.locks = {}

@@ -103,7 +103,8 @@ class FileSystem:
     `export` is the Export that the tree belongs to, None for the pseudo file system; `fsid` is what the wire
     shows and never a device number; `maxname` is in bytes; `has_xattrs` and `read_only` hold for all clients
     (an export may still be read-only for some of them); `keeps_open` says that an open node's descriptors
-    could not be opened again at will.
+    could not be opened again at will; `keeps_unlinked`, that `bury` can make an open file outlive its names and the
+    process.
     """
 
     export: Any = None
@@ -112,6 +113,7 @@ class FileSystem:
     read_only: bool = True
     has_xattrs: bool = False
     keeps_open: bool = False
+    keeps_unlinked: bool = False
     mode_name: ClassVar[str] = "none"
 
     def lookup(self, node: Node, name: bytes, cred: Credentials) -> Node:
@@ -216,6 +218,29 @@ class FileSystem:
     def rename(self, parent: Node, name: bytes, newparent: Node, newname: bytes, cred: Credentials) -> None:
         """Move a name, replacing what was there; both parents are of this file system, else EXDEV."""
         raise _read_only()
+
+    def identify(self, parent: Node, name: bytes, cred: Credentials) -> bytes:
+        """Return what the object of a name is recognised by, also after it was moved; empty for a free name."""
+        raise _read_only()
+
+    def handle_of(self, identity: bytes) -> bytes:
+        """Return the wire handle of an identity; empty where it has none yet."""
+        return b""
+
+    def bury(self, parent: Node, name: bytes, identity: bytes) -> bool:
+        """Make a file outlive its last name, if this is it; return whether it will. To be called before it goes."""
+        return False
+
+    def is_buried(self, identity: bytes) -> bool:
+        """Return whether a file lives on without any name of its own."""
+        return False
+
+    def unbury(self, identity: bytes) -> None:
+        """Let go of what `bury` kept."""
+
+    def buried(self) -> list[bytes]:
+        """Return the identities of all that `bury` has kept."""
+        return []
 
     def setattr(
         self, node: Node, cred: Credentials, *, mode: int | None = None, uid: int | None = None,

@@ -10,14 +10,19 @@ import errno
 import os
 import stat as stat_bits
 import sys
+from collections.abc import Iterator
 from typing import ClassVar
 
+from nfsd.log import get_logger
 from nfsd.vfs import credentials, syscalls
 from nfsd.vfs.credentials import become, identity
 from nfsd.vfs.handles import BODY_SIZE_MAX, KERNEL
 from nfsd.vfs.interface import Credentials, Node, StaleHandle
 from nfsd.vfs.posix import PATH_FLAGS, PosixFileSystem, check_name
 from nfsd.vfs.syscalls import buffers, name_to_handle_at
+from nfsd.vfs.tombs import TOMB_DIRECTORY, Tombs
+
+log = get_logger()
 
 _LOW_BYTE = 0 if sys.byteorder == "little" else 3
 _STALE_ERRORS = (errno.ESTALE, errno.ENOENT, errno.EINVAL)
@@ -49,6 +54,7 @@ class KernelFileSystem(PosixFileSystem):
 
     handle_version = KERNEL
     mode_name: ClassVar[str] = "kernel"
+    _tombs: Tombs | None = None
 
     def lookup(self, node: Node, name: bytes, cred: Credentials) -> Node:
         """Return the child with this name; one system call when it is cached."""
@@ -73,12 +79,97 @@ class KernelFileSystem(PosixFileSystem):
             child.recent = True
             return child
         check_name(name)
+        if name == TOMB_DIRECTORY and node is self.root:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return self._find(node, fd, name)
 
     def _make_root(self) -> Node:
         self._root_key, self._mount_id = syscalls.handle_at(self.root_fd, b"", syscalls.AT_EMPTY_PATH)
+        if not self.read_only:
+            try:
+                self._tombs = Tombs(self.root_fd)
+            except OSError as error:
+                log.warning("export.no_tombs", export=str(self.export.path), reason=str(error))
+        self.keeps_unlinked = self._tombs is not None
         fd = os.open(b".", PATH_FLAGS, dir_fd=self.root_fd)
         return self._adopt(self._root_key, _body(self._root_key), fd)
+
+    def close(self) -> None:
+        """Close the root and the tombs."""
+        super().close()
+        if self._tombs is not None:
+            self._tombs.close()
+            self._tombs = None
+
+    def readdir(self, node: Node, cookie: int, cred: Credentials) -> Iterator[tuple[int, bytes]]:
+        """Yield (cookie, name); the tombs are not shown."""
+        entries = super().readdir(node, cookie, cred)
+        if node is not self.root:
+            return entries
+        return (entry for entry in entries if entry[1] != TOMB_DIRECTORY)
+
+    def _begin(self, parent: Node, name: bytes, cred: Credentials) -> int:
+        self._refuse_tombs(parent, name)
+        return super()._begin(parent, name, cred)
+
+    def rename(self, parent: Node, name: bytes, newparent: Node, newname: bytes, cred: Credentials) -> None:
+        """Move a name; not onto the tombs."""
+        self._refuse_tombs(newparent, newname)
+        super().rename(parent, name, newparent, newname, cred)
+
+    def _refuse_tombs(self, parent: Node, name: bytes) -> None:
+        if name == TOMB_DIRECTORY and parent is self.root:
+            raise PermissionError(errno.EACCES, "the server's own directory")
+
+    def identify(self, parent: Node, name: bytes, cred: Credentials) -> bytes:
+        """Return the kernel's handle of a name, empty for a free one."""
+        fd = parent.fd
+        if fd < 0:
+            fd = self.path_fd(parent)
+        if identity.cred is not cred:
+            become(cred)
+        own = buffers
+        raw = own.raw
+        raw[_LOW_BYTE] = syscalls.HANDLE_BYTES_MAX
+        if name_to_handle_at(fd, name, own.handle_ref, own.mount_ref, 0):
+            error = syscalls.failure()
+            if error.errno in (errno.ENOENT, errno.EOPNOTSUPP, errno.EOVERFLOW):
+                return b""
+            raise error
+        return bytes(raw[4 : 8 + raw[_LOW_BYTE]])
+
+    def handle_of(self, identity: bytes) -> bytes:
+        """Return the wire handle of a kernel handle."""
+        node = self._by_key.get(identity)
+        if node is not None:
+            return node.handle
+        return self._codec.encode(KERNEL, self.export.id, _body(identity)) if identity else b""
+
+    def bury(self, parent: Node, name: bytes, identity: bytes) -> bool:
+        """Give a file a tomb if this is its last name."""
+        if self._tombs is None or not self._tombs.bury(self.path_fd(parent), name, identity):
+            return False
+        node = self._by_key.get(identity)
+        if node is not None:
+            node.pinned = True
+        return True
+
+    def is_buried(self, identity: bytes) -> bool:
+        """Return whether a file has a tomb."""
+        return self._tombs is not None and self._tombs.has(identity)
+
+    def unbury(self, identity: bytes) -> None:
+        """Remove a tomb; the file's space goes with it, unless it has got a name again."""
+        if self._tombs is not None:
+            self._tombs.remove(identity)
+        node = self._by_key.get(identity)
+        if node is not None:
+            node.pinned = False
+            self._lost(node)
+
+    def buried(self) -> list[bytes]:
+        """Return the identities of all files with tombs."""
+        return self._tombs.identities() if self._tombs is not None else []
 
     def _find(self, parent: Node, fd: int, name: bytes) -> Node:
         child_fd = os.open(name, PATH_FLAGS, dir_fd=fd)

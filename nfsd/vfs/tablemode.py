@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from nfsd.vfs import attributes, credentials, syscalls
 from nfsd.vfs.cache import NodeCache
 from nfsd.vfs.handles import TABLE, HandleCodec
-from nfsd.vfs.interface import Node, StaleHandle
+from nfsd.vfs.interface import Credentials, Node, StaleHandle
 from nfsd.vfs.posix import PATH_FLAGS, PosixFileSystem
 from nfsd.vfs.table import ROOT_ID, Commit, ObjectTable, Row
 
@@ -91,6 +91,24 @@ class TableFileSystem(PosixFileSystem):
     def _made(self, parent: Node, name: bytes, fd: int) -> Node:
         identity = self._checked(fd, name)
         return self._node(self.table.row_of(identity, (self._id(parent), name)), fd)
+
+    def identify(self, parent: Node, name: bytes, cred: Credentials) -> bytes:
+        """Return what the object of a name is recognised by, empty for a free one."""
+        parent_fd = self.path_fd(parent)
+        credentials.become(cred)
+        try:
+            fd = os.open(name, PATH_FLAGS, dir_fd=parent_fd)
+        except FileNotFoundError:
+            return b""
+        try:
+            return self._recognise(fd)[0]
+        finally:
+            os.close(fd)
+
+    def handle_of(self, identity: bytes) -> bytes:
+        """Return the wire handle of an object that has a row; empty for others."""
+        row = self.table.by_identity.get(identity)
+        return b"" if row is None else self._codec.encode(TABLE, self.export.id, row.id.to_bytes(8, "big"))
 
     def _peek(self, parent: Node, fd: int, name: bytes) -> Node | None:
         try:

@@ -100,7 +100,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _running(name: str, words: Sequence[str], port: int, path: str, log: Path) -> Iterator[Target]:
+def running(name: str, words: Sequence[str], port: int, path: str, log: Path) -> Iterator[Target]:
+    """Run a server that listens on `port` while the context lasts. Raises BenchError if it does not start."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             words,
@@ -139,7 +140,7 @@ def ganesha(directory: Path) -> Iterator[Target]:
     )
     log = directory / "log"
     words = [program, "-F", "-L", str(log), "-f", str(config), "-p", str(directory / "pid")]
-    with _running("nfs-ganesha", words, port, GANESHA_PSEUDO, log) as target:
+    with running("nfs-ganesha", words, port, GANESHA_PSEUDO, log) as target:
         yield target
 
 
@@ -156,5 +157,5 @@ def understudy(directory: Path, durability: str, extra: Sequence[str] = ()) -> I
     words += ["--export", f"{directory / 'export'}=/,insecure,no_root_squash"]
     words += ["--state", str(directory / "state"), "--listen", f"127.0.0.1:{port}"]
     words += ["--no-pair", "--durability", durability, *extra]
-    with _running("understudy", words, port, "/", directory / "log") as target:
+    with running("understudy", words, port, "/", directory / "log") as target:
         yield target

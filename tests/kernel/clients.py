@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from . import mountstats
 from .guest import CALL_TIMEOUT_S, ROOT, Guest, GuestProcess, Pending, User
 from .lab import SERVER_ADDRESS, Lab, tail
-from .server import SQUASH, WORK, Server
+from .server import SQUASH, WORK, Server, UnderstudyServer
 from .workloads import system
 
 MOUNTS = "/run/nfs"
@@ -52,6 +54,18 @@ class Client:
     def process(self, user: User = ROOT) -> GuestProcess:
         """Return a new process of the guest."""
         return self.guest.process(user)
+
+    def distinct_process(self) -> GuestProcess:
+        """Return a process whose id no other guest's such process has.
+
+        Linux makes the verifier of an exclusive create of the time since its boot and the process id. Guests that
+        booted together would now and then send the same one, and a server has to take that for one request sent twice.
+        """
+        place = NAMES.index(self.guest.name[0])
+        while True:
+            process = self.process()
+            if process.call(system.identity)["pid"] % len(NAMES) == place:
+                return process
 
     def shell(self, command: str, directory: str, timeout_s: float = CALL_TIMEOUT_S) -> str:
         """Run a shell command that must succeed, stopping at its first failure; return its output."""
@@ -100,6 +114,12 @@ class Site:
     def minor(self) -> int:
         """The minor version: 0, 1 or 2."""
         return int(self.version[2:])
+
+    def ours(self) -> UnderstudyServer:
+        """The server, for what no other offers; a test that needs it is skipped on a peer."""
+        if not isinstance(self.server, UnderstudyServer):
+            pytest.skip("only understudy keeps its clients' state over its own death")
+        return self.server
 
 
 class Clients:

@@ -5,6 +5,7 @@ nfs-ganesha, which shows that they ask for nothing peculiar to us.
 """
 
 import os
+import random
 import re
 import time
 from collections.abc import Generator, Iterator
@@ -29,8 +30,10 @@ CLIENTS_KEY = pytest.StashKey[Clients]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --peer."""
+    """Add --peer, --kills and --seed."""
     parser.addoption("--peer", choices=sorted(SERVERS), default=None, help="the server that guests mount")
+    parser.addoption("--kills", type=int, default=None, help="how often test_kills.py kills the active worker")
+    parser.addoption("--seed", type=int, default=None, help="what decides when; a run prints its own")
 
 
 def peer_name(config: pytest.Config) -> str:
@@ -125,6 +128,7 @@ def site(clients: Clients, server: Server, request: pytest.FixtureRequest) -> It
     log = server.log_sizes()
     clients.alarms()
     before = {client: client.stats() for client in (a, b)}
+    reclaimed = server.reclaimed
     yield Site(
         a, b, clients.version, f"{a.work}/{name}", hosts[0], f"{a.squash}/{name}", hosts[1], server,
     )
@@ -133,9 +137,16 @@ def site(clients: Clients, server: Server, request: pytest.FixtureRequest) -> It
     assert not server.faults_since(log), "the server logged a fault of its own"
     assert not clients.alarms(), "a client's kernel complained"
     for client, stats in before.items():
-        if client.guest.healthy:
+        if client.guest.healthy and server.reclaimed == reclaimed:
             again = client.stats().since(stats).set_up_again()
             assert not again, f"client {client.guest.name} had to introduce itself again: {again}"
+
+
+@pytest.fixture
+def seed(pytestconfig: pytest.Config) -> int:
+    """What decides when the server dies and what files hold; every run has another unless --seed is given."""
+    given = pytestconfig.getoption("--seed", default=None)
+    return random.SystemRandom().randrange(1 << 31) if given is None else int(given)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import sys
 import time
@@ -56,6 +57,9 @@ class Server(ABC):
         self.exports[SQUASH].chmod(0o777)
         self.state.chmod(0o700)
         self.child: Child | None = None
+        self.options: list[str] = []
+        # How often a start made its clients introduce themselves again, because a test wanted that.
+        self.reclaimed = 0
 
     @abstractmethod
     def command(self) -> list[str]:
@@ -93,6 +97,12 @@ class Server(ABC):
             self.child.kill()
             self.lab.children.remove(self.child)
             self.child = None
+
+    def kill_all(self) -> None:
+        """Stop every process of the server with SIGKILL, at once."""
+        if self.child is not None:
+            os.killpg(self.child.pid, signal.SIGKILL)
+            self.kill()
 
     def left_over(self) -> dict[str, int]:
         """Return what the server still holds, if it can tell: nothing when no client has a file open."""
@@ -152,6 +162,7 @@ class UnderstudyServer(Server):
             "--listen", f"{SERVER_ADDRESS}:{PORT}",
             "--lease-time", str(LEASE_TIME_S),
             "--log-file", str(self.log),
+            *self.options,
         ]
 
     def active_pid(self, after: int = 0) -> int:

@@ -27,7 +27,7 @@ def names_left(site: Site, expected: set[str]) -> set[str]:
 
 def test_exclusive_create_race(site: Site) -> None:
     """Of two clients that create the same 200 names exclusively, exactly one wins each name."""
-    racers = {"a": site.a.process(), "b": site.b.process()}
+    racers = {"a": site.a.distinct_process(), "b": site.b.distinct_process()}
     won: dict[str, list[str]] = {"a": [], "b": []}
     everything = []
     for number in range(ROUNDS):

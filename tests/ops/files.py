@@ -33,6 +33,7 @@ class State:
     refusal: int | None = None
     by_open = True
     reclaim = None
+    shares: frozenset[bytes] = frozenset()
 
     def check_io(self, c: object, stateid: object, node: Node, write: bool) -> object | None:
         if self.refusal is not None:
@@ -79,6 +80,12 @@ class FakeCompound:
 
     def may_write(self, node: Node) -> bool:
         return not node.fs.read_only
+
+    def unfinished(self) -> None:
+        """Nothing is being recovered."""
+
+    def begin(self, before: object) -> None:
+        """Nothing has to survive."""
 
     def at(self, *names: bytes) -> Node:
         """Make the object below the root current, and return it."""

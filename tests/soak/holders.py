@@ -409,15 +409,13 @@ class SessionHolder(Holder):
         return Action([put(held.handle), close], changes, took)
 
     def _name(self, slot: Slot) -> Action:
-        """Make a directory or remove a closed file; after a kill it may have been done and not answered."""
+        """Make a directory or remove a closed file: exactly once, whatever was done and not answered before a kill."""
         changes: Facts = {("slot", self.sessionid, slot.number): (slot.seqid + 1, ANYTHING)}
         if slot.names and slot.rng.random() < 0.7:
             name = slot.names[-1]
             remove = operation("REMOVE", nfs4.REMOVE4args(name))
             slot.names.remove(name)
-            return Action([put(self.top), remove], changes, lambda reply: None, (nfs4.NFS4ERR_NOENT,))
+            return Action([put(self.top), remove], changes, lambda reply: None)
         made = self.fresh_name()
         create = operation("CREATE", nfs4.CREATE4args(nfs4.createtype4(nfs4.NF4DIR), made, _MODE))
-        return Action(
-            [put(self.top), create], changes, lambda reply: slot.names.append(made), (nfs4.NFS4ERR_EXIST,)
-        )
+        return Action([put(self.top), create], changes, lambda reply: slot.names.append(made))

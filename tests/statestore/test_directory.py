@@ -25,7 +25,10 @@ from statestore import (
     StoreLocked,
     StoreMissing,
     StoreNewer,
+    lock_directory,
     open_readonly,
+    rehearse,
+    touch,
     verify,
 )
 from statestore.records import encode_record
@@ -65,6 +68,48 @@ def test_open_second_opener_is_refused(tmp_path: Path, in_python: Callable[..., 
     assert f"StoreLocked: the state directory {tmp_path} is in use by process {os.getpid()};" in other.stderr
     store.close()
     opened(tmp_path).close()
+
+
+def test_open_with_a_lock_that_is_held(tmp_path: Path) -> None:
+    """A directory locked beforehand stays so between stores, as long as one descriptor of the lock is open."""
+    lock = lock_directory(tmp_path)
+    try:
+        for epoch in (1, 2):
+            store = opened(tmp_path, lock=os.dup(lock), resumed=epoch > 1)
+            assert store.epoch == epoch
+            fill(store)
+            store.close()
+            with pytest.raises(StoreLocked):
+                opened(tmp_path)
+    finally:
+        os.close(lock)
+    opened(tmp_path).close()
+
+
+def test_open_with_another_lock(tmp_path: Path) -> None:
+    """A lock that was replaced meanwhile, or is gone, guards nothing any more."""
+    for number, spoil in enumerate((Path.unlink, lambda path: path.rename(path.with_name("aside")))):
+        directory = tmp_path / str(number)
+        lock = lock_directory(directory)
+        spoil(directory / "lock")
+        if number:
+            (directory / "lock").touch()
+        with pytest.raises(StoreError, match="stop every server"):
+            opened(directory, lock=lock)
+        with pytest.raises(OSError):
+            os.fstat(lock)
+
+
+def test_rehearse_and_touch(tmp_path: Path) -> None:
+    """Preparing changes no state, and leaves the directory to others."""
+    store = opened(tmp_path)
+    fill(store)
+    touch(tmp_path)
+    rehearse()
+    store.close()
+    assert opened(tmp_path).epoch == 2
+    with pytest.raises(StoreMissing):
+        touch(tmp_path / "nothing")
 
 
 def test_open_failed_opening_gives_the_lock_back(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_remove_what_was_never_looked_up(world: World) -> None:
     (world.path / "d").mkdir()
     world.fs.remove(world.root, b"f", ROOT)
     world.fs.remove(world.root, b"d", ROOT)
-    assert list(world.path.iterdir()) == []
+    assert {path.name for path in world.path.iterdir()} <= {".understudy"}
 
 
 def test_rename_replaces(world: World) -> None:

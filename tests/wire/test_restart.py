@@ -284,7 +284,6 @@ def test_restart_lock_to_eof(survivor: Survivor, name: bytes) -> None:
     assert rival.status(ops.putfh(opened.handle), ops.lockt(10, 90)) == nfs4.NFS4_OK
 
 
-@pytest.mark.xfail(strict=True, reason="an open loaded from the store does not count in node.opens until it is used")
 def test_restart_open_then_removed(survivor: Survivor, name: bytes) -> None:
     """A file that is removed after the kill, before its holder has touched it, is read until it is closed."""
     session = survivor.session

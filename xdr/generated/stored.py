@@ -174,12 +174,70 @@ class stored_owner(XdrValue):
         self.object = object
         self.closed = closed
 
+class stored_intent(XdrValue):
+    __slots__ = ("undecided", "attempts", "index", "port", "at_ns", "change", "other_change", "size", "atime_ns", "mtime_ns", "mode", "uid", "gid", "found", "other_found", "current", "saved", "stateid", "saved_stateid", "address", "results", "request",)
+    undecided: int
+    attempts: int
+    index: int
+    port: int
+    at_ns: int
+    change: int
+    other_change: int
+    size: int
+    atime_ns: int
+    mtime_ns: int
+    mode: int
+    uid: int
+    gid: int
+    found: bytes
+    other_found: bytes
+    current: bytes
+    saved: bytes
+    stateid: bytes
+    saved_stateid: bytes
+    address: bytes
+    results: bytes
+    request: bytes
+    def __init__(self, undecided: int, attempts: int, index: int, port: int, at_ns: int, change: int, other_change: int, size: int, atime_ns: int, mtime_ns: int, mode: int, uid: int, gid: int, found: bytes, other_found: bytes, current: bytes, saved: bytes, stateid: bytes, saved_stateid: bytes, address: bytes, results: bytes, request: bytes) -> None:
+        self.undecided = undecided
+        self.attempts = attempts
+        self.index = index
+        self.port = port
+        self.at_ns = at_ns
+        self.change = change
+        self.other_change = other_change
+        self.size = size
+        self.atime_ns = atime_ns
+        self.mtime_ns = mtime_ns
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+        self.found = found
+        self.other_found = other_found
+        self.current = current
+        self.saved = saved
+        self.stateid = stateid
+        self.saved_stateid = saved_stateid
+        self.address = address
+        self.results = results
+        self.request = request
+
+class stored_reply(XdrValue):
+    __slots__ = ("number", "reply",)
+    number: int
+    reply: bytes
+    def __init__(self, number: int, reply: bytes) -> None:
+        self.number = number
+        self.reply = reply
+
 _u_2I = (_s := _struct.Struct(">2I")).unpack_from
 _p_2I = _s.pack
 _u_2QI = (_s := _struct.Struct(">2QI")).unpack_from
 _p_2QI = _s.pack
 _u_3I = (_s := _struct.Struct(">3I")).unpack_from
 _p_3I = _s.pack
+_u_4I4Q2q4I = (_s := _struct.Struct(">4I4Q2q4I")).unpack_from
+_p_4I4Q2q4I = _s.pack
 _u_5I = (_s := _struct.Struct(">5I")).unpack_from
 _p_5I = _s.pack
 _u_6I = (_s := _struct.Struct(">6I")).unpack_from
@@ -345,6 +403,73 @@ class StoredPacker(Packer):
             if n8 & 3: add(PADDING[n8 & 3])
         except _struct_error as error:
             raise unpackable("stored_owner", error) from None
+    def pack_stored_intent(self, v: stored_intent) -> None:
+        add = self._add
+        try:
+            s1 = v.found
+            n2 = len(s1)
+            if n2 > 128: raise bad_size("stored_intent.found", n2, 128)
+            add(_p_4I4Q2q4I(v.undecided, v.attempts, v.index, v.port, v.at_ns, v.change, v.other_change, v.size, v.atime_ns, v.mtime_ns, v.mode, v.uid, v.gid, n2))
+            add(s1)
+            if n2 & 3: add(PADDING[n2 & 3])
+            s3 = v.other_found
+            n4 = len(s3)
+            if n4 > 128: raise bad_size("stored_intent.other_found", n4, 128)
+            add(_p_I(n4))
+            add(s3)
+            if n4 & 3: add(PADDING[n4 & 3])
+            s5 = v.current
+            n6 = len(s5)
+            if n6 > 128: raise bad_size("stored_intent.current", n6, 128)
+            add(_p_I(n6))
+            add(s5)
+            if n6 & 3: add(PADDING[n6 & 3])
+            s7 = v.saved
+            n8 = len(s7)
+            if n8 > 128: raise bad_size("stored_intent.saved", n8, 128)
+            add(_p_I(n8))
+            add(s7)
+            if n8 & 3: add(PADDING[n8 & 3])
+            s9 = v.stateid
+            n10 = len(s9)
+            if n10 > 16: raise bad_size("stored_intent.stateid", n10, 16)
+            add(_p_I(n10))
+            add(s9)
+            if n10 & 3: add(PADDING[n10 & 3])
+            s11 = v.saved_stateid
+            n12 = len(s11)
+            if n12 > 16: raise bad_size("stored_intent.saved_stateid", n12, 16)
+            add(_p_I(n12))
+            add(s11)
+            if n12 & 3: add(PADDING[n12 & 3])
+            s13 = v.address
+            n14 = len(s13)
+            if n14 > 64: raise bad_size("stored_intent.address", n14, 64)
+            add(_p_I(n14))
+            add(s13)
+            if n14 & 3: add(PADDING[n14 & 3])
+            s15 = v.results
+            n16 = len(s15)
+            add(_p_I(n16))
+            add(s15)
+            if n16 & 3: add(PADDING[n16 & 3])
+            s17 = v.request
+            n18 = len(s17)
+            add(_p_I(n18))
+            add(s17)
+            if n18 & 3: add(PADDING[n18 & 3])
+        except _struct_error as error:
+            raise unpackable("stored_intent", error) from None
+    def pack_stored_reply(self, v: stored_reply) -> None:
+        add = self._add
+        try:
+            s1 = v.reply
+            n2 = len(s1)
+            add(_p_QI(v.number, n2))
+            add(s1)
+            if n2 & 3: add(PADDING[n2 & 3])
+        except _struct_error as error:
+            raise unpackable("stored_reply", error) from None
 
 class StoredUnpacker(Unpacker):
     __slots__ = ()
@@ -624,3 +749,117 @@ class StoredUnpacker(Unpacker):
             return r14
         except _struct_error:
             raise truncated("stored_owner", self) from None
+    def unpack_stored_intent(self) -> stored_intent:
+        b = self._buf
+        p = self.position
+        end = self._end
+        try:
+            v1, v2, v3, v4, v5, v6, v7, v8, v9, v10, v11, v12, v13, n14 = _u_4I4Q2q4I(b, p)
+            p += 80
+            e = p + n14 + (-n14 & 3)
+            if e > end or n14 > 128: raise bad_length("stored_intent.found", n14, end - p, 128)
+            v15 = b[p:p + n14]
+            if v15.__class__ is not bytes: v15 = bytes(v15)
+            p = e
+            (n16,) = _u_I(b, p)
+            p += 4
+            e = p + n16 + (-n16 & 3)
+            if e > end or n16 > 128: raise bad_length("stored_intent.other_found", n16, end - p, 128)
+            v17 = b[p:p + n16]
+            if v17.__class__ is not bytes: v17 = bytes(v17)
+            p = e
+            (n18,) = _u_I(b, p)
+            p += 4
+            e = p + n18 + (-n18 & 3)
+            if e > end or n18 > 128: raise bad_length("stored_intent.current", n18, end - p, 128)
+            v19 = b[p:p + n18]
+            if v19.__class__ is not bytes: v19 = bytes(v19)
+            p = e
+            (n20,) = _u_I(b, p)
+            p += 4
+            e = p + n20 + (-n20 & 3)
+            if e > end or n20 > 128: raise bad_length("stored_intent.saved", n20, end - p, 128)
+            v21 = b[p:p + n20]
+            if v21.__class__ is not bytes: v21 = bytes(v21)
+            p = e
+            (n22,) = _u_I(b, p)
+            p += 4
+            e = p + n22 + (-n22 & 3)
+            if e > end or n22 > 16: raise bad_length("stored_intent.stateid", n22, end - p, 16)
+            v23 = b[p:p + n22]
+            if v23.__class__ is not bytes: v23 = bytes(v23)
+            p = e
+            (n24,) = _u_I(b, p)
+            p += 4
+            e = p + n24 + (-n24 & 3)
+            if e > end or n24 > 16: raise bad_length("stored_intent.saved_stateid", n24, end - p, 16)
+            v25 = b[p:p + n24]
+            if v25.__class__ is not bytes: v25 = bytes(v25)
+            p = e
+            (n26,) = _u_I(b, p)
+            p += 4
+            e = p + n26 + (-n26 & 3)
+            if e > end or n26 > 64: raise bad_length("stored_intent.address", n26, end - p, 64)
+            v27 = b[p:p + n26]
+            if v27.__class__ is not bytes: v27 = bytes(v27)
+            p = e
+            (n28,) = _u_I(b, p)
+            p += 4
+            e = p + n28 + (-n28 & 3)
+            if e > end: raise bad_length("stored_intent.results", n28, end - p, None)
+            v29 = b[p:p + n28]
+            if v29.__class__ is not bytes: v29 = bytes(v29)
+            p = e
+            (n30,) = _u_I(b, p)
+            p += 4
+            e = p + n30 + (-n30 & 3)
+            if e > end: raise bad_length("stored_intent.request", n30, end - p, None)
+            v31 = b[p:p + n30]
+            if v31.__class__ is not bytes: v31 = bytes(v31)
+            p = e
+            r32 = _new(stored_intent)
+            r32.undecided = v1
+            r32.attempts = v2
+            r32.index = v3
+            r32.port = v4
+            r32.at_ns = v5
+            r32.change = v6
+            r32.other_change = v7
+            r32.size = v8
+            r32.atime_ns = v9
+            r32.mtime_ns = v10
+            r32.mode = v11
+            r32.uid = v12
+            r32.gid = v13
+            r32.found = v15
+            r32.other_found = v17
+            r32.current = v19
+            r32.saved = v21
+            r32.stateid = v23
+            r32.saved_stateid = v25
+            r32.address = v27
+            r32.results = v29
+            r32.request = v31
+            self.position = p
+            return r32
+        except _struct_error:
+            raise truncated("stored_intent", self) from None
+    def unpack_stored_reply(self) -> stored_reply:
+        b = self._buf
+        p = self.position
+        end = self._end
+        try:
+            v1, n2 = _u_QI(b, p)
+            p += 12
+            e = p + n2 + (-n2 & 3)
+            if e > end: raise bad_length("stored_reply.reply", n2, end - p, None)
+            v3 = b[p:p + n2]
+            if v3.__class__ is not bytes: v3 = bytes(v3)
+            p = e
+            r4 = _new(stored_reply)
+            r4.number = v1
+            r4.reply = v3
+            self.position = p
+            return r4
+        except _struct_error:
+            raise truncated("stored_reply", self) from None

@@ -61,7 +61,7 @@ def identity() -> dict[str, Any]:
     """Return who and where the caller is."""
     release = os.uname()
     return {"uid": os.geteuid(), "gid": os.getegid(), "groups": sorted(os.getgroups()),
-            "node": release.nodename, "kernel": release.release}
+            "node": release.nodename, "kernel": release.release, "pid": os.getpid()}
 
 
 def sleep(seconds: float) -> None:

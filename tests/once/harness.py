@@ -1,0 +1,275 @@
+"""A server in this process that dies at a boundary of one's choice and is started again on the same directories.
+
+Owns the boundaries: before and after every commit of the store, and before and after every system call that changes
+a file system.  Nothing in the server knows of them: the test puts itself in front of the store and of the system
+calls.  Death is an exception that nobody in the server catches; the store is left as its last commit left it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import stat
+import struct
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nfsd import rpc
+from nfsd.config import load_config
+from nfsd.server import Server
+from nfsd.vfs import attributes, posix, syscalls, tombs
+from statestore import LmdbStore
+from tests.wire import operations as ops
+from xdr.generated import nfs4
+
+MUTATORS = frozenset(
+    {
+        "mkdir", "symlink", "mknod", "link", "unlink", "rmdir", "rename", "chmod", "truncate", "ftruncate", "utime",
+        "setxattr", "removexattr",
+    }
+)  # fmt: skip
+MODULES = (posix, attributes, tombs)
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+class Boundaries:
+    """Counts the boundaries that are passed while it is armed, and dies at one of them."""
+
+    def __init__(self) -> None:
+        self.passed: list[str] = []
+        self.deadly = 0
+        self.armed = False
+        self.dead = False
+
+    def arm(self, deadly: int = 0) -> None:
+        """Count from 1, and die at number `deadly` (0: never)."""
+        self.passed = []
+        self.deadly = deadly
+        self.armed = True
+        self.dead = False
+
+    def around(self, name: str, work: Callable[[], Any]) -> Any:
+        """Do some work with a boundary before and one after it.  The dead do nothing."""
+        if self.dead:
+            raise Crash
+        self._pass(f"before {name}")
+        result = work()
+        self._pass(f"after {name}")
+        return result
+
+    def open_store(self, *given: Any, **named: Any) -> LmdbStore:
+        """Open a store whose commits have boundaries."""
+        store = LmdbStore.open(*given, **named)
+        flush = store.flush
+
+        def flush_or_die() -> None:
+            if store._queue and not self.dead:
+                self.around("commit", flush)
+
+        store.flush = flush_or_die  # type: ignore[method-assign]
+        return store
+
+    def _pass(self, name: str) -> None:
+        if not self.armed:
+            return
+        self.passed.append(name)
+        if len(self.passed) == self.deadly:
+            self.armed = False
+            self.dead = True
+            raise Crash(name)
+
+
+class Calls:
+    """The os module, with boundaries around what changes a file system."""
+
+    def __init__(self, boundaries: Boundaries) -> None:
+        self._boundaries = boundaries
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        if name == "open":
+            return self._open
+        if name not in MUTATORS:
+            return real
+        return lambda *given, **named: self._boundaries.around(name, lambda: real(*given, **named))
+
+    def _open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        def work() -> int:
+            return os.open(path, flags, mode, dir_fd=dir_fd)
+
+        return self._boundaries.around("open", work) if flags & os.O_CREAT else work()  # type: ignore[no-any-return]
+
+
+@contextmanager
+def patched(boundaries: Boundaries) -> Iterator[None]:
+    """Inside, every server's system calls have boundaries."""
+    saved = {name: getattr(syscalls, name) for name in ("change_owner", "change_times")}
+    try:
+        for module in MODULES:
+            module.os = Calls(boundaries)  # type: ignore[attr-defined]
+        for name, real in saved.items():
+            setattr(syscalls, name, _wrapped(boundaries, name, real))
+        yield
+    finally:
+        for module in MODULES:
+            module.os = os  # type: ignore[attr-defined]
+        for name, real in saved.items():
+            setattr(syscalls, name, real)
+
+
+def _wrapped(boundaries: Boundaries, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *given: boundaries.around(name, lambda: real(*given))
+
+
+class Wire:
+    """A connection that keeps the last reply; it has left once its ticket was durable."""
+
+    def __init__(self, number: int) -> None:
+        self.peer = "127.0.0.1:700"
+        self.address = "127.0.0.1"
+        self.port = 700
+        self.number = number
+        self.callers: dict[Any, Any] = {}
+        self.body: bytes | None = None
+
+    def joined(self, session: Any) -> None:
+        """Nothing to remember."""
+
+    def reply(self, xid: int, body: list[Any], ticket: int) -> None:
+        """Keep it."""
+        self.body = b"".join(body)
+
+    def reply_whole(self, record: bytes) -> None:
+        """An error of the RPC layer: the test is wrong."""
+        raise AssertionError(record)
+
+
+class World:
+    """Directories, the server on them, and one client."""
+
+    def __init__(self, boundaries: Boundaries, directory: Path, handles: str = "kernel", options: str = "") -> None:
+        self.boundaries = boundaries
+        self.handles = handles
+        self.options = options
+        self.recovery = "resume"
+        self.directory = Path(tempfile.mkdtemp(dir=directory))
+        self.export = self.directory / "export"
+        self.export.mkdir()
+        self.xid = 0
+        self.uid = 0
+        self.wires = 0
+        self.server: Server
+        self.start()
+
+    def start(self) -> None:
+        """A new process."""
+        config = load_config(
+            options={"state": (str(self.directory / "state"),) * 2, "listen": ("127.0.0.1:0",) * 2,
+                     "handles": (self.handles,) * 2,
+                     "recovery": (self.recovery,) * 2},
+            exports=[f"{self.export}=/,insecure,no_root_squash{self.options}"],
+        )
+        self.loop = asyncio.new_event_loop()
+        self.server = Server(config, open_store=self.boundaries.open_store)
+        self.wires += 1
+        self.wire = Wire(self.wires)
+        self.loop.run_until_complete(self.server.start())
+        # Threads would take their turns by the loop, which does not turn here.
+        assert self.server._threads is not None
+        self.server._threads.shutdown()
+        self.server._threads = None
+
+    def die(self) -> None:
+        """The process has ended: what the kernel takes back, and nothing more."""
+        self.boundaries.armed = False
+        server = self.server
+        server.store._env.close()
+        os.close(server.store._lock)
+        for listener in (*server._accepting, *server._listeners):
+            listener.close()
+        if server._threads is not None:
+            server._threads.shutdown()
+        if hasattr(server, "namespace"):
+            server.namespace.close()
+        self.loop.close()
+        self.boundaries.dead = False
+
+    def close(self) -> None:
+        """Remove everything."""
+        self.die()
+        shutil.rmtree(self.directory)
+
+    def send(self, record: bytes) -> bytes:
+        """One call; its reply's body once that may leave."""
+        self.wire.body = None
+        self.server.dispatch(self.wire, rpc.decode_call(record))  # type: ignore[arg-type]
+        self.server._flush()
+        assert self.wire.body is not None
+        return self.wire.body
+
+    def restart(self) -> None:
+        """Die, and start again."""
+        self.die()
+        self.start()
+
+    def record(self, minor: int, *operations: ops.Op) -> bytes:
+        """A call's record."""
+        self.xid += 1
+        packer = nfs4.Nfs4Packer()
+        packer.pack_COMPOUND4args(nfs4.COMPOUND4args(b"", minor, list(operations)))
+        cred = struct.pack(">I4x4I", 1, self.uid, 0, 1, 0)
+        return struct.pack(">7I", self.xid, 0, 2, 100003, 4, 1, 1) + struct.pack(">I", len(cred)) + cred + bytes(
+            8
+        ) + packer.get_buffer()
+
+    def tree(self) -> dict[str, Any]:
+        """What is in the export: kind, mode, owner, links, and content, by path; and in its tombs."""
+        found: dict[str, Any] = {}
+        for path in sorted(self.export.rglob("*")):
+            st = path.lstat()
+            name = "tomb" if path.parent.name == ".understudy" else str(path.relative_to(self.export))
+            content: Any = None
+            if stat.S_ISREG(st.st_mode):
+                content = path.read_bytes(), {key: os.getxattr(path, key) for key in os.listxattr(path)}
+            elif stat.S_ISLNK(st.st_mode):
+                content = os.readlink(path)
+            links = 0 if stat.S_ISDIR(st.st_mode) else st.st_nlink
+            found[name] = oct(st.st_mode), st.st_uid, st.st_gid, links, content
+        return found
+
+
+def decoded(body: bytes) -> nfs4.COMPOUND4res:
+    """A reply's body."""
+    unpacker = nfs4.Nfs4Unpacker(body)
+    value = unpacker.unpack_COMPOUND4res()
+    unpacker.done()
+    return value
+
+
+def meaning(value: Any) -> Any:
+    """A reply without what differs by nature: handles, times, instances of stateids, change attributes' values.
+
+    A change_info4 keeps whether it is atomic and whether the directory changed.
+    """
+    if isinstance(value, nfs4.change_info4):
+        return "change", value.atomic, value.after != value.before
+    if isinstance(value, nfs4.stateid4):
+        return "stateid", value.seqid, value.other != bytes(12)
+    if isinstance(value, nfs4.GETFH4resok):
+        return "handle", len(value.object)
+    if isinstance(value, nfs4.SEQUENCE4resok):
+        return "sequence", value.sr_sequenceid, value.sr_slotid, value.sr_status_flags
+    if isinstance(value, nfs4.WRITE4resok):
+        return "write", value.count
+    if isinstance(value, list | tuple):
+        return [meaning(item) for item in value]
+    if hasattr(value, "__slots__"):
+        return type(value).__name__, [(name, meaning(getattr(value, name))) for name in value.__slots__]
+    return value
