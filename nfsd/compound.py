@@ -19,6 +19,7 @@ from nfsd import table
 from nfsd.duplicates import Key, key_of
 from nfsd.errors import REPLY_HEAD_SIZE, Held, Nfs4Error, Replay, ReplayedResult, Undecidable, status_name, status_of
 from nfsd.log import flags, get_logger, limiter
+from nfsd.ops.blackout import admit
 from nfsd.state.intents import Before, Intent, encode_intent, intent_key
 from nfsd.vfs.interface import Credentials, FileSystem, Node, StaleHandle
 from statestore import INTENT, ChangeSet
@@ -283,6 +284,7 @@ class Compound:
     def _go_on(self) -> None:
         """Evaluate operations from `index` on, until the end, a failure, or one that has to wait."""
         operations, results, packer = self.operations, self.results, self.packer
+        blackouts = self.server.state.blackouts.standing
         end = len(operations)
         while self.index < end:
             operation, args = operations[self.index]
@@ -292,6 +294,8 @@ class Compound:
                 if operation.needs_node and self.current is None:
                     raise Nfs4Error(nfs4.NFS4ERR_NOFILEHANDLE, "no current file handle")
                 operation.calls += 1
+                if blackouts:
+                    admit(self, operation.number, args)
                 outcome = operation.handler(self, args)
                 if operation.blocks:
                     try:

@@ -83,6 +83,9 @@ class ControlTarget(Protocol):
     def expire(self, clientid: int) -> bool:
         """Remove a client and all it holds; False if there is no such client."""
 
+    def blackout(self, action: str, arguments: dict[str, Any]) -> Any:
+        """`list`, `set` or `lift` of blackouts: rows, a row, or whether there was one.  Raises ControlError."""
+
 
 @contextlib.contextmanager
 def _socket_path(path: Path) -> Iterator[str]:
@@ -232,7 +235,15 @@ class ControlServer:
                 raise ControlError("expire needs the argument clientid, a whole number")
             log.info("control.expire", client=f"{clientid:#x}")
             return self._target.expire(clientid)
-        raise ControlError(f"unknown command {command!r}: this server knows {', '.join(LISTINGS)}, expire")
+        if command == "blackout":
+            action = arguments.get("action") if isinstance(arguments, dict) else None
+            if not isinstance(action, str):
+                raise ControlError("blackout needs the argument action: list, set or lift")
+            if action != "list":
+                log.info("control.blackout", **{key: str(value) for key, value in arguments.items()})
+            return self._target.blackout(action, arguments)
+        known = f"{', '.join(LISTINGS)}, expire, blackout"
+        raise ControlError(f"unknown command {command!r}: this server knows {known}")
 
 
 def ask(path: Path, command: str, *, timeout_s: float = 10.0, **arguments: Any) -> Any:

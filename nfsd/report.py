@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from nfsd import blackout, table
 from nfsd import log as logging_
-from nfsd import table
 from nfsd.errors import status_name
 from nfsd.state.locks import LockState
 from nfsd.state.opens import OpenState
@@ -129,6 +129,8 @@ def metrics(server: Server) -> Snapshot:
         "locks": sum(len(ranges) for ranges in state.ranges.values()),
         "delegations": 0,
         "clients_expired_total": server.clients_expired,
+        "blackout_files": blackout.count(server),
+        "blackout_refusals_total": state.blackouts.refusals,
         "commits_total": server.store.transactions,
         "commit_records_total": server.commit_records,
         "epoch": server.store.epoch,

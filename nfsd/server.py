@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nfsd import blackout, recovery, report, rpc
 from nfsd import log as logging_
-from nfsd import recovery, report, rpc
 from nfsd.compound import Compound
 from nfsd.config import Config
 from nfsd.control import Resuming
@@ -29,9 +29,12 @@ from nfsd.errors import Nfs4Error
 from nfsd.exports import AUTH_NONE, Export, ExportError, Namespace, parse_exports
 from nfsd.log import get_logger, limiter
 from nfsd.sockets import BACKLOG, open_listeners, text_of
+from nfsd.state.blackout import Blackouts
+from nfsd.state.durations import Durations
 from nfsd.state.reclaim import Reclaim
 from nfsd.state.sessions import Session
 from nfsd.state.state import State
+from nfsd.state.waiting import Waiting
 from nfsd.transport import SCRATCH_SIZE, Connection
 from nfsd.turn import Phases, Turn
 from nfsd.vfs import kernelmode
@@ -91,6 +94,7 @@ class Server:
         self.scratch = bytearray(SCRATCH_SIZE)
         self.store: LmdbStore
         self.state: State
+        self.durations = Durations(config.blackout_s, [(rule.match, rule.blackout_s) for rule in config.clients])
         self.namespace: Namespace
         self.server_owner = b""
         self.server_scope = b""
@@ -203,6 +207,7 @@ class Server:
             opens_max=config.limits.opens_max,
             now=self.now(),
             random_bytes=self.random_bytes,
+            blackouts=Blackouts(time.time() - self.now()),
         )
         aside: dict[int, list[tuple[bytes, bytes]]] = {NAME: [], ANSWER: [], INTENT: []}
         for left_out in self._recover(self._entries(aside)):
@@ -214,6 +219,7 @@ class Server:
         self._choose_verifier()
         if not hasattr(self, "namespace"):
             self._open_namespace(secret, aside[NAME])
+        self.durations.namespace = self.namespace
         self.namespace.adopt_thread()
         for export, mode in self.namespace.modes():
             log.info("export.opened", path=export.path, pseudo=export.pseudo, handles=mode)
@@ -233,7 +239,8 @@ class Server:
                 continue
             if entry[:2] == (META, VERIFIER_KEY):
                 self._verifier_generation = int.from_bytes(entry[2], "big")
-            yield entry
+            if entry[0] != META or not self.state.blackouts.takes(entry[1], entry[2]):
+                yield entry
 
     def _open_namespace(self, secret: bytes, rows: Iterable[tuple[bytes, bytes]]) -> None:
         self.namespace = Namespace(
@@ -251,18 +258,20 @@ class Server:
         Each step yields a line for every record that is of no use.
         """
         now, state = self.now(), self.state
-        state.blackout_until = now + self.config.blackout_s if self.config.blackout_response == "retry" else now
+        waiting = Waiting(now, self.durations, retry=self.config.blackout_response == "retry")
         if self.config.recovery == "resume":
             yield from state.load_steps(entries, now)
+            state.wait_for_holders(waiting)
             return
         kept = list(entries)
         yield from state.load_steps([entry for entry in kept if entry[0] in (META, PENDING)], now)
-        reclaim = Reclaim(now + self.config.blackout_s)
+        reclaim = Reclaim(waiting, state.blackouts.addresses)
         changes = reclaim.load(kept)
         if changes:
             self.store.wait(self.store.commit(changes))
         if len(reclaim):
             state.reclaim = reclaim
+            state.wait_for_holders(waiting)
         yield reclaim.left_out
 
     async def stop(self) -> None:
@@ -586,6 +595,11 @@ class Server:
         if changes:
             self.commit(changes)
         return True
+
+    def blackout(self, action: str, arguments: dict[str, Any]) -> Any:
+        """What `understudy blackout` asks for.  Raises ControlError."""
+        self._taken_over()
+        return blackout.run(self, action, arguments)
 
     def metrics(self) -> Snapshot:
         """The figures at this moment."""

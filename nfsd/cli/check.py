@@ -54,9 +54,13 @@ def check_config(
         return
     click.echo("ok")
     exports_plain, limits = plain.pop("exports"), plain.pop("limits")
+    clients_plain = plain.pop("clients")
     print_record(plain, output)
     for export in exports_plain:
         click.echo(f"\nexport {export.pop('path')}")
         print_record(export, output)
+    for client in clients_plain:
+        click.echo(f"\nclient {client.pop('match')}")
+        print_record(client, output)
     click.echo("\nlimits")
     print_record(limits, output)

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from nfsd.cli.ask import clients, delegations, expire, locks, opens, status
+from nfsd.cli.blackout import blackout
 from nfsd.cli.check import check_config
 from nfsd.cli.serve import serve
 from nfsd.cli.store import store
@@ -36,7 +37,7 @@ def understudy() -> None:
     """An NFSv4 server that keeps every client's state over its own death."""
 
 
-for command in (serve, status, clients, opens, locks, delegations, expire, store, check_config):
+for command in (serve, status, clients, opens, locks, delegations, expire, blackout, store, check_config):
     understudy.add_command(command)
 
 

@@ -7,6 +7,7 @@ Must not know how a setting is used, nor what an export's options mean (`nfsd.ex
 from nfsd.config.load import load_config, parse_address, parse_export, rank_of_level
 from nfsd.config.model import (
     Address,
+    ClientRule,
     ClientSpec,
     Config,
     ConfigError,
@@ -18,6 +19,7 @@ from nfsd.config.model import (
 
 __all__ = [
     "Address",
+    "ClientRule",
     "ClientSpec",
     "Config",
     "ConfigError",

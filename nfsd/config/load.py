@@ -1,6 +1,6 @@
 """Reading the settings: a TOML file, then the command line over it, every error collected.
 
-Owns the file's shape ([server], [limits], [[export]]) and the words of its errors.
+Owns the file's shape ([server], [limits], [[export]], [[client]]) and the words of its errors.
 Must not know what an export option means, nor start anything.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import ipaddress
 import os
 import re
 import socket
@@ -24,6 +25,7 @@ from nfsd.config.model import (
     LEVELS,
     RECOVERIES,
     Address,
+    ClientRule,
     ClientSpec,
     Config,
     ConfigError,
@@ -32,8 +34,9 @@ from nfsd.config.model import (
     Problem,
 )
 
-_EXPORT_KEYS = ("path", "pseudo", "options", "clients")
+_EXPORT_KEYS = ("path", "pseudo", "options", "blackout_s", "clients")
 _CLIENT_KEYS = ("match", "options")
+_RULE_KEYS = ("match", "blackout_s")
 _NODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 Parser = Callable[[Any, Path], Any]
@@ -144,6 +147,16 @@ def _number(least: int, most: int, unit: str = "") -> Parser:
     return parse
 
 
+_blackout_s = _number(0, 3600, " seconds")
+
+
+def _network(value: Any, base: Path) -> str:
+    try:
+        return str(ipaddress.ip_network(_text(value, base), strict=False))
+    except ValueError:
+        raise ValueError(f"{value!r} is not allowed: write an address or a network such as 192.0.2.0/24") from None
+
+
 _SERVER: dict[str, Parser] = {
     "state": _path,
     "listen": _address,
@@ -151,7 +164,7 @@ _SERVER: dict[str, Parser] = {
     "recovery": _one_of(RECOVERIES),
     # A lease below 5 s lets one slow disk expire an honest client; an hour is long enough for anybody.
     "lease_time_s": _number(5, 3600, " seconds"),
-    "blackout_s": _number(0, 3600, " seconds"),
+    "blackout_s": _blackout_s,
     "blackout_response": _one_of(BLACKOUT_RESPONSES),
     "control": _path,
     "metrics": _address,
@@ -186,6 +199,7 @@ class _Reader:
         self._server: dict[str, Any] = {}
         self._limits: dict[str, int] = {}
         self._exports: list[ExportSpec] = []
+        self._rules: list[ClientRule] = []
         self._origin: dict[str, tuple[str, bool]] = {}
 
     def problem(self, where: str, message: str, *, on_command_line: bool = False) -> None:
@@ -228,6 +242,9 @@ class _Reader:
     def add_export(self, export: ExportSpec) -> None:
         self._exports.append(export)
 
+    def add_rule(self, rule: ClientRule) -> None:
+        self._rules.append(rule)
+
     def set_limit(self, name: str, value: Any, where: str) -> None:
         try:
             self._limits[name] = _LIMITS[name](value, Path())
@@ -245,7 +262,8 @@ class _Reader:
         values.setdefault("node", re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64] or "node")
         if self._problems:
             raise ConfigError(self._problems)
-        return Config(exports=tuple(self._exports), limits=Limits(**self._limits), **values)
+        limits = Limits(**self._limits)
+        return Config(exports=tuple(self._exports), clients=tuple(self._rules), limits=limits, **values)
 
     def _check_exports(self) -> None:
         if not self._exports and not self._problems:
@@ -283,9 +301,11 @@ class _FileReader:
     def read(self, document: dict[str, Any]) -> None:
         for name, value in document.items():
             if name == "export":
-                self._read_exports(value)
+                self._read_tables(name, value, _EXPORT_KEYS, self._read_export)
+            elif name == "client":
+                self._read_tables(name, value, _RULE_KEYS, self._read_rule)
             elif name not in ("server", "limits"):
-                self._unknown("", name, ("server", "limits", "export"))
+                self._unknown("", name, ("server", "limits", "export", "client"))
             elif not isinstance(value, dict):
                 self._reader.problem(self._where("", name), f"{name} must be a table: write [{name}]")
             elif name == "server":
@@ -307,15 +327,32 @@ class _FileReader:
             else:
                 self._reader.set_limit(key, value, self._where("limits", key))
 
-    def _read_exports(self, tables: Any) -> None:
+    def _read_tables(
+        self, name: str, tables: Any, keys: tuple[str, ...], read: Callable[[dict[str, Any], int], None]
+    ) -> None:
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-            self._reader.problem(self._where("", "export"), "export must be tables: write [[export]]")
+            self._reader.problem(self._where("", name), f"{name} must be tables: write [[{name}]]")
             return
         for index, table in enumerate(tables):
             for key in table:
-                if key not in _EXPORT_KEYS:
-                    self._unknown("export", key, _EXPORT_KEYS, index)
-            self._read_export(table, index)
+                if key not in keys:
+                    self._unknown(name, key, keys, index)
+            read(table, index)
+
+    def _read_rule(self, table: dict[str, Any], index: int) -> None:
+        key = ""
+        try:
+            for key in _RULE_KEYS:
+                if key not in table:
+                    raise ValueError('is missing: every [[client]] needs match = "ADDRESS or NETWORK" and blackout_s')
+            key = "match"
+            match = _network(table["match"], self._base)
+            key = "blackout_s"
+            seconds = _blackout_s(table["blackout_s"], self._base)
+        except ValueError as error:
+            self._reader.problem(self._where("client", key, index), f"{key}: {error}")
+            return
+        self._reader.add_rule(ClientRule(match, seconds))
 
     def _read_export(self, table: dict[str, Any], index: int) -> None:
         key = "path"
@@ -328,6 +365,9 @@ class _FileReader:
             export = _export(path, pseudo, "", (), self._where("export", "", index))
             key = "options"
             options = self._options(table)
+            key = "blackout_s"
+            if key in table:
+                options = ",".join(filter(None, (options, f"blackout={_blackout_s(table[key], self._base)}")))
             key = "clients"
             clients = self._clients(table.get("clients", []))
         except ValueError as error:

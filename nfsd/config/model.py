@@ -59,6 +59,14 @@ class ClientSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientRule:
+    """What holds for the clients that `match` names (an address or a CIDR network) on every export."""
+
+    match: str
+    blackout_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class ExportSpec:
     """One export as it was written; `nfsd.exports` reads the option texts.
 
@@ -113,6 +121,7 @@ class Config:
     """
 
     exports: tuple[ExportSpec, ...]
+    clients: tuple[ClientRule, ...] = ()
     state: Path
     listen: Address = Address("0.0.0.0", 2049)
     durability: str = "process"

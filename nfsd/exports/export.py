@@ -147,6 +147,8 @@ def _read(spec: ExportText, resolver: Resolver) -> _Read:
         own = parse_options(client.options, options)
         if own.fsid != options.fsid:
             raise ExportError(f"fsid={own.fsid} is not allowed for one client: give it to the whole export")
+        if own.blackout_s != options.blackout_s:
+            raise ExportError("blackout= is not allowed for one client of an export: use a [[client]] table")
         clients.append((ClientMatch(client.match, resolver), own))
     return spec, _normal(spec.pseudo), options, tuple(clients)
 

@@ -13,7 +13,7 @@ from nfsd.exports.options import AUTH_SYS, ExportError, Options
 from nfsd.vfs import credentials, kernelmode
 from nfsd.vfs.cache import NODE_COUNT_MAX, NodeCache
 from nfsd.vfs.handles import PSEUDO, HandleCodec
-from nfsd.vfs.interface import Node, StaleHandle
+from nfsd.vfs.interface import BadHandle, Node, StaleHandle
 from nfsd.vfs.kernelmode import KernelFileSystem
 from nfsd.vfs.posix import PosixFileSystem
 from nfsd.vfs.pseudo import PseudoFileSystem, fileid_of
@@ -102,6 +102,15 @@ class Namespace:
         if tree is None or tree.handle_version != version:
             raise StaleHandle("no such export, or its handles are of another kind now")
         return tree.resolve(handle, body)
+
+    def export_of(self, handle: bytes) -> Export | None:
+        """Return the export that a handle belongs to; None above the exports, and for what is no handle."""
+        try:
+            _version, export_id, _body = self._codec.decode(handle)
+        except BadHandle:
+            return None
+        tree = self._trees.get(export_id)
+        return tree.export if tree is not None else None
 
     def options(self, node: Node, address: str) -> Options | None:
         """Return what holds for a client on a node's export; None when it is not for that client.

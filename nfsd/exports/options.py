@@ -19,7 +19,8 @@ _ID_MAX: Final = _INVALID_ID - 1
 _FLAVOURS: Final = {"sys": AUTH_SYS, "none": AUTH_NONE}
 _LATER: Final = ("krb5", "krb5i", "krb5p")
 _ALLOWED: Final = (
-    "rw, ro, root_squash, no_root_squash, all_squash, anonuid=, anongid=, secure, insecure, sec=, fsid="
+    "rw, ro, root_squash, no_root_squash, all_squash, anonuid=, anongid=, secure, insecure, sec=, fsid=, "
+    "blackout="
 )
 _NUMBER: Final = re.compile(r"[0-9]{1,10}")
 
@@ -34,7 +35,8 @@ class ExportError(ValueError):
 class Options:
     """What holds for the clients of one export. `flavours` are RPC authentication flavours, best first.
 
-    `fsid` is the export's number where one was given, 1 to 255.
+    `fsid` is the export's number where one was given, 1 to 255; `blackout_s` how long its files wait for their
+    holders after a start, in seconds, None for as long as the server says.
     """
 
     read_only: bool = False
@@ -44,6 +46,7 @@ class Options:
     secure: bool = True
     flavours: tuple[int, ...] = (AUTH_SYS,)
     fsid: int | None = None
+    blackout_s: int | None = None
 
     def anonymous(self) -> Credentials:
         """Return whom callers without an identity act as (AUTH_NONE)."""
@@ -109,6 +112,8 @@ def _with_value(options: Options, name: str, value: str) -> Options:
             return replace(options, anongid=_number(name, value, 0, _ID_MAX))
         case "fsid":
             return replace(options, fsid=_number(name, value, 1, 255))
+        case "blackout":
+            return replace(options, blackout_s=_number(name, value, 0, 3600))
         case "sec":
             return replace(options, flavours=_flavours(value))
         case _:

@@ -43,6 +43,7 @@ def op_lock(c: Compound, args: nfs4.LOCK4args) -> bytes:
             raise Nfs4Error(nfs4.NFS4ERR_NO_GRACE, "there is nothing to reclaim")
         state.reclaim.claim_lock(held.key, owner, start, end, exclusive, c.now)
     else:
+        state.blackouts.check(c, node, held.client)
         state.check_blackout(c, node.handle, held.client)
     locks.check_range(state, c, node.handle, held.client.key + owner, start, end, exclusive)
     lock = locks.lock_state(state, c, held, owner)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from nfsd.attributes import SetAttrs, decode_settable
 from nfsd.errors import Nfs4Error
-from nfsd.ops import once
+from nfsd.ops import blackout, once
 from nfsd.ops.attributes import finish_creation, set_once
 from nfsd.ops.client40 import confirmed_client
 from nfsd.ops.directory import change_info, change_of, check_name, require_directory
@@ -77,6 +77,8 @@ def op_open(c: Compound, args: nfs4.OPEN4args) -> bytes:
     access, deny = _modes(c, args)
     claim = args.claim.claim
     creating = args.openhow.opentype == nfs4.OPEN4_CREATE
+    if c.server.state.blackouts.standing:
+        blackout.admit_open(c, args, client)
     if claim == nfs4.CLAIM_NULL:
         found = _by_name(c, args, creating)
     elif claim == nfs4.CLAIM_PREVIOUS:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops import once
+from nfsd.ops.blackout import note_attribute
 from nfsd.ops.directory import change_info, change_of, require_writable
 from nfsd.state.intents import Before
 from xdr.generated import nfs4
@@ -57,6 +58,7 @@ def op_setxattr(c: Compound, args: nfs4.SETXATTR4args) -> nfs4.change_info4:
         raise Nfs4Error(nfs4.NFS4ERR_XATTR2BIG, f"a value of {len(args.sxa_value)} bytes")
     cred = c.as_caller(node)
     require_writable(node)
+    note_attribute(c, node, name, args.sxa_value)
     before = c.unfinished()
     if before is None:
         before = Before(change_of(node), once.value_digest(node, name, cred))
@@ -99,6 +101,7 @@ def op_removexattr(c: Compound, args: nfs4.REMOVEXATTR4args) -> nfs4.change_info
     name = _checked_name(args.rxa_name)
     cred = c.as_caller(node)
     require_writable(node)
+    note_attribute(c, node, name, None)
     before = c.unfinished()
     if before is None:
         before = Before(change_of(node), once.value_digest(node, name, cred))

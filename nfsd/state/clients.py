@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
 from nfsd.state import records
-from statestore import HOLDER, ChangeSet
+from nfsd.state.blackout import address_key
+from statestore import HOLDER, META, ChangeSet
 from xdr.generated import nfs4
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Client:
         """Put its record; only confirmed clients are ever stored."""
         assert self.confirmed
         changes.put(HOLDER, self.key, records.encode_client(self))
+        if self.peer:
+            changes.put(META, address_key(self.key), self.peer.rpartition(":")[0].encode())
 
     def has_state(self) -> bool:
         """Whether anything would be lost with it (RFC 8881 18.50.3)."""

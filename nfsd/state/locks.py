@@ -115,7 +115,7 @@ def check_range(
         if holder is not None and state.take_from_expired(compound, holder):
             continue
         compound.revealed = True
-        if holder is not None and state.refusal(compound, holder, nfs4.NFS4ERR_DENIED) == nfs4.NFS4ERR_DELAY:
+        if holder is not None and state.refusal(compound, handle, holder, nfs4.NFS4ERR_DENIED) == nfs4.NFS4ERR_DELAY:
             raise Nfs4Error(nfs4.NFS4ERR_DELAY, "its holder may still come back")
         length = nfs4.NFS4_UINT64_MAX if conflict.end == TO_END else conflict.end - conflict.start
         raise Nfs4Error(

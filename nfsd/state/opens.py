@@ -137,7 +137,7 @@ def check_shares(
         holder = state.opens[key].client
         if not state.take_from_expired(compound, holder):
             compound.revealed = True
-            raise Nfs4Error(state.refusal(compound, holder, refusal), "another open denies it")
+            raise Nfs4Error(state.refusal(compound, handle, holder, refusal), "another open denies it")
 
 
 def downgrade(state: State, compound: Compound, held: OpenState, access: int, deny: int) -> None:

@@ -2,31 +2,37 @@
 
 Owns the claims: one for each open of the server before, found by its resume key, which is the same whatever clientid
 the client has now.  A claim is granted only as far as the record goes, and blacks its file out for others until its
-holder has claimed it, has said RECLAIM_COMPLETE, or the blackout ends.  There is no grace period for other files.
+holder has said RECLAIM_COMPLETE, or the file's own blackout is over.  There is no grace period for other files.
 Must not know operations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
 from nfsd.log import get_logger
 from nfsd.state import records
+from nfsd.state.blackout import address_key
 from nfsd.state.clients import identity_of
-from statestore import HOLDER, OPEN, OWNER, RANGE, SLOT, STREAM, ChangeSet
+from nfsd.state.waiting import Waiting
+from statestore import HOLDER, META, OPEN, OWNER, RANGE, SLOT, STREAM, ChangeSet
 from xdr.codec import XdrError
 from xdr.generated import nfs4, stored
+
+if TYPE_CHECKING:
+    from nfsd.state.opens import OpenState
 
 log = get_logger()
 
 
 class Claim:
-    """One open of before: whose it was, on what, and the locks under it by lock owner."""
+    """One open of before: whose it was and from where, on what, and the locks under it by lock owner."""
 
-    __slots__ = ("key", "identity", "clientid", "handle", "access", "deny", "locks", "records")
+    __slots__ = ("key", "identity", "clientid", "handle", "access", "deny", "locks", "records", "address")
 
-    def __init__(self, key: bytes, identity: bytes, kept: stored.stored_open) -> None:
+    def __init__(self, key: bytes, identity: bytes, address: str, kept: stored.stored_open) -> None:
         self.key = key
         self.identity = identity
         self.clientid = kept.clientid
@@ -35,13 +41,19 @@ class Claim:
         self.deny = kept.deny
         self.locks: dict[bytes, list[stored.stored_range]] = {}
         self.records = [(OPEN, key)]
+        self.address = address
 
 
 class Reclaim:
-    """The claims that are still open.  It is over when there are none, or at `until`."""
+    """The claims that are still open, each until `waiting` says that its file has waited long enough.
 
-    def __init__(self, until: float) -> None:
-        self.until = until
+    `addresses` has where the holders of before came from, by their records' keys.
+    """
+
+    def __init__(self, waiting: Waiting, addresses: Mapping[bytes, str]) -> None:
+        self.waiting = waiting
+        self._addresses = addresses
+        self._too_late: set[bytes] = set()
         self.left_out: list[str] = []
         self._claims: dict[bytes, Claim] = {}
         self._by_handle: dict[bytes, set[bytes]] = {}
@@ -74,8 +86,7 @@ class Reclaim:
             self._load_locks(key, value)
         for identity, keys in self._holders.items():
             if identity not in self._by_identity:
-                for key in keys:
-                    changes.remove(HOLDER, key)
+                _remove_holders(keys, changes)
         return changes
 
     def _load_holder(self, key: bytes, value: bytes, identities: dict[int, bytes]) -> None:
@@ -91,7 +102,8 @@ class Reclaim:
     def _load_open(self, key: bytes, value: bytes, identities: dict[int, bytes]) -> None:
         try:
             kept = records.decode_open(value)
-            claim = Claim(key, identities[kept.clientid], kept)
+            address = self._addresses.get(kept.clientid.to_bytes(8, "big"), "")
+            claim = Claim(key, identities[kept.clientid], address, kept)
         except (XdrError, KeyError) as error:
             self.left_out.append(f"open {key.hex()}: {error!r}")
             return
@@ -116,17 +128,13 @@ class Reclaim:
 
     def claim_open(self, key: bytes, access: int, deny: int, now: float) -> None:
         """Whether an open may be claimed so.  Raises Nfs4Error(NO_GRACE, RECLAIM_BAD)."""
-        if now >= self.until:
-            raise Nfs4Error(nfs4.NFS4ERR_NO_GRACE, "the blackout is over")
-        claim = self._claims.get(key)
+        claim = self._claim(key, now)
         if claim is None or access & ~claim.access or deny & ~claim.deny:
             raise Nfs4Error(nfs4.NFS4ERR_RECLAIM_BAD, "the record has no such open")
 
     def claim_lock(self, key: bytes, owner: bytes, start: int, end: int, exclusive: bool, now: float) -> None:
         """Whether a lock may be claimed under the open of that key.  Raises Nfs4Error(NO_GRACE, RECLAIM_BAD)."""
-        if now >= self.until:
-            raise Nfs4Error(nfs4.NFS4ERR_NO_GRACE, "the blackout is over")
-        claim = self._claims.get(key)
+        claim = self._claim(key, now)
         at = start
         for held in sorted(claim.locks.get(owner, ()), key=lambda item: item.start) if claim is not None else ():
             if held.start <= at <= held.last and held.exclusive >= exclusive:
@@ -134,39 +142,74 @@ class Reclaim:
         if at < end:
             raise Nfs4Error(nfs4.NFS4ERR_RECLAIM_BAD, "the record has no such lock")
 
+    def _claim(self, key: bytes, now: float) -> Claim | None:
+        claim = self._claims.get(key)
+        if key in self._too_late or claim is not None and self._is_late(claim, now):
+            raise Nfs4Error(nfs4.NFS4ERR_NO_GRACE, "the file's blackout is over")
+        return claim
+
+    def _is_late(self, claim: Claim, now: float) -> bool:
+        return now >= self.waiting.until(claim.handle, claim.address)
+
     def is_blacked_out(self, handle: bytes, identity: bytes, now: float) -> bool:
         """Whether somebody else may still claim this file."""
-        keys = self._by_handle.get(handle)
-        return keys is not None and now < self.until and any(self._claims[key].identity != identity for key in keys)
+        claims = [self._claims[key] for key in self._by_handle.get(handle, ())]
+        return any(claim.identity != identity and not self._is_late(claim, now) for claim in claims)
 
     def has_claims(self, handle: bytes) -> bool:
         """Whether anybody may still claim this file."""
         return handle in self._by_handle
 
-    def complete(self, identity: bytes, kept: Iterable[bytes]) -> ChangeSet:
-        """A client claims nothing more: drop its claims; the records of those that it has claimed (`kept`) stay."""
+    def missing(self) -> Iterator[tuple[bytes, str, str]]:
+        """(file handle, holder's label, holder's address) of each claim."""
+        for claim in self._claims.values():
+            yield claim.handle, f"{claim.clientid:016x}", claim.address
+
+    # -- ending -------------------------------------------------------------------------------------------
+
+    def expire(self, handle: bytes, opens: Mapping[bytes, OpenState], now: float, changes: ChangeSet) -> None:
+        """Drop a file's claims that have come too late: nobody may claim them after somebody else was let in."""
+        late = [key for key in self._by_handle.get(handle, ()) if self._is_late(self._claims[key], now)]
+        for key in late:
+            self._too_late.add(key)
+            identity = self._claims[key].identity
+            self._drop(key, opens, changes)
+            if identity not in self._by_identity:
+                _remove_holders(self._holders.pop(identity, ()), changes)
+
+    def complete(self, identity: bytes, opens: Mapping[bytes, OpenState]) -> ChangeSet:
+        """A client claims nothing more: drop its claims; the records of what it has claimed (`opens`) stay."""
         changes = ChangeSet()
-        claimed = set(kept)
-        dropped = 0
-        for key in self._by_identity.pop(identity, set()):
-            claim = self._claims.pop(key)
-            keys = self._by_handle[claim.handle]
-            keys.discard(key)
-            if not keys:
-                del self._by_handle[claim.handle]
-            if key not in claimed:
-                dropped += 1
-                for record in claim.records:
-                    changes.remove(*record)
-        for key in self._holders.pop(identity, ()):
-            changes.remove(HOLDER, key)
-        log.info("reclaim.complete", claimed=len(claimed), dropped=dropped)
+        keys = self._by_identity.get(identity, ())
+        claimed = sum(key in opens for key in keys)
+        log.info("reclaim.complete", claimed=claimed, dropped=len(keys) - claimed)
+        for key in list(keys):
+            self._drop(key, opens, changes)
+        _remove_holders(self._holders.pop(identity, ()), changes)
         return changes
 
-    def end(self, kept: Iterable[bytes]) -> ChangeSet:
+    def end(self, opens: Mapping[bytes, OpenState]) -> ChangeSet:
         """The blackout is over: drop every claim that is left."""
         changes = ChangeSet()
-        claimed = set(kept)
         for identity in list(self._holders):
-            changes.merge(self.complete(identity, claimed))
+            changes.merge(self.complete(identity, opens))
         return changes
+
+    def _drop(self, key: bytes, opens: Mapping[bytes, OpenState], changes: ChangeSet) -> None:
+        """End a claim, and remove the records of what has not been claimed under it."""
+        claim = self._claims.pop(key)
+        for index, part in ((self._by_handle, claim.handle), (self._by_identity, claim.identity)):
+            index[part].discard(key)
+            if not index[part]:
+                del index[part]
+        held = opens.get(key)
+        live = set() if held is None else {(OPEN, key), *((RANGE, lock.key) for lock in (held.locks or {}).values())}
+        for record in claim.records:
+            if record not in live:
+                changes.remove(*record)
+
+
+def _remove_holders(keys: Iterable[bytes], changes: ChangeSet) -> None:
+    for key in keys:
+        changes.remove(HOLDER, key)
+        changes.remove(META, address_key(key))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from nfsd.errors import Nfs4Error
 from nfsd.log import get_logger
 from nfsd.state import locks, opens, records
+from nfsd.state.blackout import Blackouts, address_key
 from nfsd.state.clients import Callback, Client, ClientTable
 from nfsd.state.ids import INSTANCES_KEY, Clientids, Instances
 from nfsd.state.locks import LockState
@@ -21,6 +22,7 @@ from nfsd.state.opens import OpenState
 from nfsd.state.owners import SeqidOwner
 from nfsd.state.reclaim import Reclaim
 from nfsd.state.sessions import Channel, Session
+from nfsd.state.waiting import SWEEP_AFTER_S, Waiting
 from statestore import HOLDER, META, OPEN, OWNER, PENDING, RANGE, SLOT, STREAM, ChangeSet, RangeSet, ShareTable
 from xdr.codec import XdrError
 from xdr.generated import nfs4, stored
@@ -80,6 +82,7 @@ class State:
         opens_max: int,
         now: float,
         random_bytes: Callable[[int], bytes],
+        blackouts: Blackouts | None = None,
     ) -> None:
         self.secret = secret
         self.opens_max = opens_max
@@ -103,8 +106,7 @@ class State:
         self.expired_clientids = Recent(_EXPIRED_MAX)
         # What may be claimed again, after a start with `--recovery reclaim`; None when that is over.
         self.reclaim: Reclaim | None = None
-        # Until then a holder who has not come back yet is waited for (`blackout_response`).
-        self.blackout_until = now
+        self.blackouts = blackouts if blackouts is not None else Blackouts()
         self._session_count = epoch << 32
         self._started = now
         # While records are loaded: owners' names, each once; and what each NFSv4.0 owner holds.
@@ -201,18 +203,43 @@ class State:
         """Whether a client has been heard of since this server took over."""
         return client.renewed > self._started
 
-    def refusal(self, compound: Compound, holder: Client, status: int) -> int:
+    def refusal(self, compound: Compound, handle: bytes, holder: Client, status: int) -> int:
         """How a conflict with `holder` is answered: `status`, or DELAY while it may still be on its way back."""
-        if compound.now >= self.blackout_until or self.has_returned(holder):
+        blackouts = self.blackouts
+        if blackouts.waiting is None or self.has_returned(holder):
             return status
-        return nfs4.NFS4ERR_DELAY
+        waits = blackouts.waits_for(compound, handle, holder)
+        return nfs4.NFS4ERR_DELAY if waits and blackouts.waiting.retry else status
 
     def check_blackout(self, compound: Compound, handle: bytes, client: Client | None) -> None:
         """Whether a file is free of claims that others may still make.  Raises Nfs4Error(GRACE)."""
+        reclaim = self.reclaim
+        if reclaim is None:
+            return
+        identity = client.identity if client is not None else b""
+        if reclaim.is_blacked_out(handle, identity, compound.now):
+            reclaim.waiting.refusals[handle] += 1
+            self.blackouts.count(compound, handle, "file", "takeover")
+            raise Nfs4Error(nfs4.NFS4ERR_GRACE, "its holder may still claim it")
+        self._expire_claims(handle, compound.now, compound.changes)
+
+    def wait_for_holders(self, waiting: Waiting) -> None:
+        """After a start: what was loaded is blacked out until its holders have returned."""
+        if self.opens or self.reclaim is not None:
+            self.blackouts.waiting = waiting
+            holders = sum(1 for client in self.clients if client.opens)
+            log.info("blackout.began", why="takeover", holders=holders, opens=len(self.opens))
+
+    def missing(self) -> Iterator[tuple[bytes, str, str]]:
+        """(file handle, label, address) of what holders have who have not come back since the start."""
         if self.reclaim is not None:
-            identity = client.identity if client is not None else b""
-            if self.reclaim.is_blacked_out(handle, identity, compound.now):
-                raise Nfs4Error(nfs4.NFS4ERR_GRACE, "its holder may still claim it")
+            yield from self.reclaim.missing()
+            return
+        for client in self.clients:
+            if client.opens and not self.has_returned(client):
+                address = self.blackouts.address_of(client)
+                for held in client.opens.values():
+                    yield held.handle, client.label, address
 
     def reclaim_complete(self, changes: ChangeSet, client: Client) -> None:
         """A client claims nothing more."""
@@ -222,13 +249,14 @@ class State:
             if not len(self.reclaim):
                 self.end_reclaim(changes)
 
-    def end_reclaim(self, changes: ChangeSet) -> None:
+    def end_reclaim(self, changes: ChangeSet, reason: str = "returned") -> None:
         """Nothing can be claimed any more."""
         if self.reclaim is not None:
             changes.merge(self.reclaim.end(self.opens))
             self.reclaim = None
             self._forsake_unheld(changes)
             log.info("reclaim.ended")
+            self._end_waiting(reason)
 
     def is_held(self, handle: bytes) -> bool:
         """Whether somebody has the object open, or may still claim that he has."""
@@ -258,6 +286,8 @@ class State:
         self.clients.remove(client)
         if client.confirmed:
             changes.remove(HOLDER, client.key)
+            changes.remove(META, address_key(client.key))
+            self.blackouts.addresses.pop(client.key, None)
 
     def remove_session(self, changes: ChangeSet, session: Session) -> None:
         """Remove a session."""
@@ -278,8 +308,7 @@ class State:
     def reap(self, now: float) -> ChangeSet:
         """Remove what nobody will miss: unconfirmed clients, clients long expired, idle NFSv4.0 owners."""
         changes = ChangeSet()
-        if self.reclaim is not None and now >= self.reclaim.until:
-            self.end_reclaim(changes)
+        self._reap_blackouts(changes, now)
         for client in self.clients:
             idle_s = now - client.renewed
             if idle_s <= self.clients.lease_time_s:
@@ -291,6 +320,35 @@ class State:
             for owners in (client.open_owners, client.lock_owners):
                 self._reap_owners(changes, owners, now)
         return changes
+
+    def _reap_blackouts(self, changes: ChangeSet, now: float) -> None:
+        """End the blackouts whose time is over, and the whole start's when nobody is waited for any more."""
+        blackouts = self.blackouts
+        if blackouts.standing:
+            blackouts.reap(now, changes)
+        waiting, reclaim = blackouts.waiting, self.reclaim
+        if waiting is None or now < waiting.began + SWEEP_AFTER_S:
+            return
+        for handle in waiting.due(self.missing, now):
+            self._expire_claims(handle, now, changes)
+        if reclaim is not None and not len(reclaim):
+            self.end_reclaim(changes, "time")
+        elif reclaim is None and next(self.missing(), None) is None:
+            self._end_waiting("returned")
+        elif waiting.is_over():
+            self._end_waiting("time")
+
+    def _expire_claims(self, handle: bytes, now: float, changes: ChangeSet) -> None:
+        """Drop a file's claims that have come too late, and the file with them if it has no name."""
+        if self.reclaim is not None:
+            self.reclaim.expire(handle, self.opens, now, changes)
+            if handle in self.unlinked and not self.is_held(handle):
+                self.forsake(changes, handle)
+
+    def _end_waiting(self, reason: str) -> None:
+        waiting, self.blackouts.waiting = self.blackouts.waiting, None
+        if waiting is not None:
+            log.info("blackout.ended", why="takeover", reason=reason, refusals=waiting.refusals.total())
 
     def _reap_owners(self, changes: ChangeSet, owners: dict[bytes, SeqidOwner], now: float) -> None:
         """Forget NFSv4.0 owners without opens and locks that have been idle for a lease time."""

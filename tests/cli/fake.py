@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nfsd.control import ControlError
 from nfsd.metrics import Snapshot
 
 
@@ -59,6 +60,15 @@ class FakeServer:
         """Only client 2 exists."""
         self.expired.append(clientid)
         return clientid == 2
+
+    def blackout(self, action: str, arguments: dict[str, Any]) -> Any:
+        """Only /export/file is there."""
+        self.events.append(f"blackout {action}")
+        if action == "list":
+            return []
+        if arguments.get("file") == "/export/none":
+            raise ControlError("there is no file /export/none")
+        return arguments if action == "set" else arguments.get("file") == "/export/file"
 
     def metrics(self) -> Snapshot:
         """A counter, a gauge, one with a label, and a name nobody described."""

@@ -142,6 +142,39 @@ def test_expire(run: Command, state: Path, clientid: str, code: int) -> None:
     assert run("expire", clientid, "--state", state).code == code
 
 
+def test_blackout_set(run: Command, state: Path) -> None:
+    """What was named reaches the server, and its word comes back."""
+    ran = run("blackout", "set", "/export/file", "--seconds", 5, "--response", "fail", "--state", state, "-o", "json")
+    assert ran.code == 0
+    assert ran.json() == {"action": "set", "file": "/export/file", "seconds": 5, "response": "fail"}
+    ran = run("blackout", "set", "--client", "0x1f", "--state", state)
+    assert re.search(r"^client +31$", ran.out, re.MULTILINE)
+    assert re.search(r"^response +retry$", ran.out, re.MULTILINE)
+    assert "seconds" not in ran.out
+    ran = run("blackout", "set", "/export/none", "--state", state)
+    assert (ran.code, ran.out) == (1, "")
+    assert "there is no file /export/none" in ran.err
+
+
+@pytest.mark.parametrize("words", [
+    ["set"], ["set", "/a", "--export", "/b"], ["set", "--client", "x"], ["set", "/a", "--seconds", 0],
+    ["set", "/a", "--response", "wait"], ["lift"], ["lift", "--export", "/b", "--client", 1], [], ["dance"],
+])  # fmt: skip
+def test_blackout_wrong_usage(run: Command, state: Path, words: list[object]) -> None:
+    """One thing must be named, as it can be."""
+    assert run("blackout", *words, "--state", state).code == 2
+
+
+def test_blackout_list_and_lift(run: Command, state: Path) -> None:
+    """Nothing is said in words; lifting what is not blacked out fails."""
+    assert run("blackout", "list", "--state", state).out == "no blackouts\n"
+    assert run("blackout", "list", "--state", state, "-o", "json").json() == []
+    assert run("blackout", "lift", "/export/file", "--state", state).out == "lifted\n"
+    ran = run("blackout", "lift", "--export", "/export", "--state", state)
+    assert ran.code == 1
+    assert "blackout list" in ran.err
+
+
 def test_unknown_command(run: Command) -> None:
     """Wrong usage is 2."""
     assert run("dance").code == 2

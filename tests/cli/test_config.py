@@ -8,6 +8,7 @@ import pytest
 
 from nfsd.config import (
     Address,
+    ClientRule,
     ClientSpec,
     Config,
     ConfigError,
@@ -85,6 +86,56 @@ def test_config_file_complete(export: Path, tmp_path: Path) -> None:
     assert (spec.path, spec.pseudo, spec.options) == (export, "/d/e", "rw,no_root_squash")
     assert spec.clients == (ClientSpec("10.0.0.0/8", "ro"),)
     assert spec.where.endswith("understudy.toml:10")
+
+
+@pytest.mark.usefixtures("export")
+def test_config_blackouts(tmp_path: Path) -> None:
+    """An export's time becomes its option, and clients have tables of their own, in their order."""
+    config = load_config(write(tmp_path, """
+        [server]
+        state = "s"
+        [[export]]
+        path = "data"
+        options = "rw"
+        blackout_s = 60
+        [[client]]
+        match = "192.0.2.1"
+        blackout_s = 0
+        [[client]]
+        match = "192.0.2.9/24"
+        blackout_s = 120
+    """))
+    assert config.exports[0].options == "rw,blackout=60"
+    assert config.clients == (ClientRule("192.0.2.1/32", 0), ClientRule("192.0.2.0/24", 120))
+
+
+@pytest.mark.usefixtures("export")
+def test_config_blackouts_errors(tmp_path: Path) -> None:
+    """What is wrong in them is named with its line."""
+    found = problems_of(write(tmp_path, """[server]
+state = "s"
+[[export]]
+path = "data"
+blackout_s = 3601
+[[client]]
+match = "example.org"
+blackout_s = 5
+[[client]]
+match = "192.0.2.1"
+[[client]]
+match = "192.0.2.1"
+blackout = 5
+blackout_s = "x"
+"""))
+    expected = [
+        "understudy.toml:5: blackout_s: 3601 is not allowed",
+        "understudy.toml:7: match: 'example.org' is not allowed: write an address or a network",
+        "understudy.toml:9: blackout_s: is missing",
+        "understudy.toml:13: blackout is no known key: did you mean blackout_s?",
+        "understudy.toml:14: blackout_s: 'x' is not allowed",
+    ]
+    assert len(found) == len(expected)
+    assert all(line.startswith(start) for line, start in zip(found, expected, strict=True)), found
 
 
 def test_config_options_win(export: Path, tmp_path: Path) -> None:

@@ -106,6 +106,9 @@ def test_control_several_requests(tmp_path: Path) -> None:
     (b'{"command": "expire"}\n', b"needs the argument clientid"),
     (b'{"command": "expire", "arguments": {"clientid": true}}\n', b"needs the argument clientid"),
     (b'{"command": "expire", "arguments": []}\n', b"needs the argument clientid"),
+    (b'{"command": "blackout"}\n', b"needs the argument action"),
+    (b'{"command": "blackout", "arguments": {"action": 1}}\n', b"needs the argument action"),
+    (b'{"command": "blackout", "arguments": []}\n', b"needs the argument action"),
 ])
 def test_control_bad_request(tmp_path: Path, request_line: bytes, error: bytes) -> None:
     """A bad request is answered with what is wrong, and only the listed commands can be reached."""

@@ -24,7 +24,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("table", "compound", "callback"),
     ("rpc", "auth"),
     ("transport", "record"),
-    ("report", "recovery", "server"),
+    ("blackout", "report", "recovery", "server"),
     ("supervisor", "worker"),
     ("cli",),
 ]

@@ -75,7 +75,8 @@ def test_options_all() -> None:
 @pytest.mark.parametrize(
     "text",
     ["sync", "no_subtree_check", "rw=1", "anonuid", "anonuid=-1", "anonuid=4294967295", "anongid=x", "fsid=0",
-     "fsid=256", "fsid=root", "sec=krb5", "sec=", "sec=sys:sys", "sec=foo", "Rw"],
+     "fsid=256", "fsid=root", "sec=krb5", "sec=", "sec=sys:sys", "sec=foo", "Rw",
+     "blackout=3601", "blackout=", "blackout"],
 )  # fmt: skip
 def test_options_refused(text: str) -> None:
     """What is not known is an error that says what is."""
@@ -141,6 +142,14 @@ def test_clients_refused(match: str) -> None:
     """What cannot be matched is an error, not a silent refusal."""
     with pytest.raises(ExportError, match="is not allowed: write an address"):
         one(ClientText(match))
+
+
+def test_blackout_option() -> None:
+    """It is the whole export's, and clients of the export may only repeat it."""
+    assert parse_options("rw,blackout=0").blackout_s == 0
+    assert parse_options("rw").blackout_s is None
+    with pytest.raises(ExportError, match="client"):
+        one(ClientText("*", "blackout=3"))
 
 
 def test_client_fsid_refused() -> None:

@@ -98,6 +98,26 @@ def remove(name: bytes) -> Op:
     return Op(nfs4.OP_REMOVE, nfs4.REMOVE4args(name))
 
 
+def rename(oldname: bytes, newname: bytes) -> Op:
+    """RENAME from the saved directory to the current one."""
+    return Op(nfs4.OP_RENAME, nfs4.RENAME4args(oldname, newname))
+
+
+def link(name: bytes) -> Op:
+    """LINK of the saved object into the current directory."""
+    return Op(nfs4.OP_LINK, nfs4.LINK4args(name))
+
+
+def setxattr(name: bytes, value: bytes) -> Op:
+    """SETXATTR."""
+    return Op(nfs4.OP_SETXATTR, nfs4.SETXATTR4args(nfs4.SETXATTR4_EITHER, name, value))
+
+
+def removexattr(name: bytes) -> Op:
+    """REMOVEXATTR."""
+    return Op(nfs4.OP_REMOVEXATTR, nfs4.REMOVEXATTR4args(name))
+
+
 def access(mask: int = nfs4.ACCESS4_READ) -> Op:
     """ACCESS."""
     return Op(nfs4.OP_ACCESS, nfs4.ACCESS4args(mask))

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nfsd.control import ask
+
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 10.0
@@ -36,6 +38,7 @@ class ServerProcess:
         lease_time_s: int = 90,
         durability: str = "process",
         settings: Mapping[str, object] | None = None,
+        client_blackouts: Mapping[str, int] | None = None,
     ) -> None:
         self.directory = directory
         self.export = directory / "export"
@@ -46,6 +49,7 @@ class ServerProcess:
         self._limits = dict(limits or {})
         self._exports = dict(exports or {"/export": "rw,insecure,no_root_squash"})
         self._clients = dict(clients or {})
+        self._client_blackouts = dict(client_blackouts or {})
         self._process: subprocess.Popen[bytes] | None = None
         directory.chmod(0o755)
         self.export.mkdir(mode=0o777, exist_ok=True)
@@ -66,6 +70,8 @@ class ServerProcess:
                 for match, text in self._clients.get(pseudo, [])
             )
             lines += [f"clients = [{', '.join(entries)}]"]
+        for match, seconds in self._client_blackouts.items():
+            lines += ["[[client]]", f"match = {quoted(match)}", f"blackout_s = {seconds}"]
         return "\n".join(lines) + "\n"
 
     def start(self) -> None:
@@ -116,6 +122,10 @@ class ServerProcess:
         assert process.stdout is not None
         process.stdout.close()
         self._process = None
+
+    def ask(self, command: str, **arguments: Any) -> Any:
+        """The answer of the control socket."""
+        return ask(self.state / "control", command, **arguments)
 
     def restart(self) -> None:
         """kill -9, and a new process on the same directories and port."""

@@ -114,6 +114,22 @@ class stored_open(XdrValue):
         self.gid = gid
         self.groups = groups
 
+class stored_blackout(XdrValue):
+    __slots__ = ("what", "target", "name", "address", "until_ns", "retry",)
+    what: int
+    target: bytes
+    name: bytes
+    address: bytes
+    until_ns: int
+    retry: bool
+    def __init__(self, what: int, target: bytes, name: bytes, address: bytes, until_ns: int, retry: bool) -> None:
+        self.what = what
+        self.target = target
+        self.name = name
+        self.address = address
+        self.until_ns = until_ns
+        self.retry = retry
+
 class stored_range(XdrValue):
     __slots__ = ("start", "last", "exclusive",)
     start: int
@@ -214,6 +230,8 @@ class stored_reply(XdrValue):
         self.number = number
         self.reply = reply
 
+_u_2I = (_s := _struct.Struct(">2I")).unpack_from
+_p_2I = _s.pack
 _u_2QI = (_s := _struct.Struct(">2QI")).unpack_from
 _p_2QI = _s.pack
 _u_3I = (_s := _struct.Struct(">3I")).unpack_from
@@ -315,6 +333,27 @@ class StoredPacker(Packer):
             add(_pack(f">{n6}I", *s5))
         except _struct_error as error:
             raise unpackable("stored_open", error) from None
+    def pack_stored_blackout(self, v: stored_blackout) -> None:
+        add = self._add
+        try:
+            s1 = v.target
+            n2 = len(s1)
+            add(_p_2I(v.what, n2))
+            add(s1)
+            if n2 & 3: add(PADDING[n2 & 3])
+            s3 = v.name
+            n4 = len(s3)
+            add(_p_I(n4))
+            add(s3)
+            if n4 & 3: add(PADDING[n4 & 3])
+            s5 = v.address
+            n6 = len(s5)
+            add(_p_I(n6))
+            add(s5)
+            if n6 & 3: add(PADDING[n6 & 3])
+            add(_p_QI(v.until_ns, 1 if v.retry else 0))
+        except _struct_error as error:
+            raise unpackable("stored_blackout", error) from None
     def pack_stored_range(self, v: stored_range) -> None:
         add = self._add
         try:
@@ -580,6 +619,46 @@ class StoredUnpacker(Unpacker):
             return r16
         except _struct_error:
             raise truncated("stored_open", self) from None
+    def unpack_stored_blackout(self) -> stored_blackout:
+        b = self._buf
+        p = self.position
+        end = self._end
+        try:
+            v1, n2 = _u_2I(b, p)
+            p += 8
+            e = p + n2 + (-n2 & 3)
+            if e > end: raise bad_length("stored_blackout.target", n2, end - p, None)
+            v3 = b[p:p + n2]
+            if v3.__class__ is not bytes: v3 = bytes(v3)
+            p = e
+            (n4,) = _u_I(b, p)
+            p += 4
+            e = p + n4 + (-n4 & 3)
+            if e > end: raise bad_length("stored_blackout.name", n4, end - p, None)
+            v5 = b[p:p + n4]
+            if v5.__class__ is not bytes: v5 = bytes(v5)
+            p = e
+            (n6,) = _u_I(b, p)
+            p += 4
+            e = p + n6 + (-n6 & 3)
+            if e > end: raise bad_length("stored_blackout.address", n6, end - p, None)
+            v7 = b[p:p + n6]
+            if v7.__class__ is not bytes: v7 = bytes(v7)
+            p = e
+            v8, v9 = _u_QI(b, p)
+            p += 12
+            if v9 > 1: raise bad_bool(v9)
+            r10 = _new(stored_blackout)
+            r10.what = v1
+            r10.target = v3
+            r10.name = v5
+            r10.address = v7
+            r10.until_ns = v8
+            r10.retry = v9 == 1
+            self.position = p
+            return r10
+        except _struct_error:
+            raise truncated("stored_blackout", self) from None
     def unpack_stored_range(self) -> stored_range:
         b = self._buf
         p = self.position

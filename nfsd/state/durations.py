@@ -1,0 +1,82 @@
+"""How long a file is blacked out: as the file itself says, else its holder's address, else its export, else the server.
+
+Owns that order, and what the extended attribute `user.blackout_time_s` may be.  Must not know what is blacked out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from nfsd.errors import Nfs4Error
+from nfsd.exports.clients import ClientMatch, parse_address
+from nfsd.log import limiter
+from nfsd.vfs.interface import Credentials
+from xdr.generated import nfs4
+
+if TYPE_CHECKING:
+    from nfsd.exports.namespace import Namespace
+
+# On the wire the name has no prefix (RFC 8276 section 4).
+ATTRIBUTE = b"blackout_time_s"
+SECONDS_MAX = 3600
+_DIGITS_MAX = 4
+_ROOT = Credentials(0, 0)
+
+
+def seconds_of(value: bytes) -> int | None:
+    """The seconds that an attribute's value says, 0 to 3600 in decimal digits; None if it is anything else."""
+    if not value.isdigit() or len(value) > _DIGITS_MAX or int(value) > SECONDS_MAX:
+        return None
+    return int(value)
+
+
+def check_value(value: bytes) -> None:
+    """Whether a client may set the attribute to this.  Raises Nfs4Error(INVAL)."""
+    if seconds_of(value) is None:
+        raise Nfs4Error(nfs4.NFS4ERR_INVAL, f"a blackout is 0 to {SECONDS_MAX} seconds, in decimal digits")
+
+
+class Durations:
+    """What the administrator and the clients have chosen.
+
+    `clients` are (address or network, seconds), the first that matches holds.  `namespace` is given when it is there.
+    """
+
+    def __init__(self, server_s: int = 0, clients: Iterable[tuple[str, int]] = ()) -> None:
+        self.server_s = server_s
+        self.namespace: Namespace | None = None
+        self._clients = [(ClientMatch(match), seconds) for match, seconds in clients]
+        self._by_address: dict[str, int | None] = {}
+
+    def of_file(self, handle: bytes) -> int | None:
+        """The seconds of the file's own attribute; reads the file."""
+        if self.namespace is None:
+            return None
+        try:
+            node = self.namespace.resolve(handle)
+            value = node.fs.getxattr(node, ATTRIBUTE, _ROOT)
+        except OSError:
+            return None
+        seconds = seconds_of(value)
+        if seconds is None:
+            limiter.write("warning", "blackout.attribute_ignored", about="", file=handle.hex(), value=value[:64].hex())
+        return seconds
+
+    def configured(self, handle: bytes, address: str) -> tuple[int, str]:
+        """The seconds for a file that says nothing itself and its holder's address, and whose word that is."""
+        seconds = self._of_client(address)
+        if seconds is not None:
+            return seconds, "client"
+        export = self.namespace.export_of(handle) if self.namespace is not None else None
+        if export is not None and export.options.blackout_s is not None:
+            return export.options.blackout_s, "export"
+        return self.server_s, "server"
+
+    def _of_client(self, address: str) -> int | None:
+        if not self._clients or not address:
+            return None
+        if address not in self._by_address:
+            parsed = parse_address(address)
+            self._by_address[address] = next((s for match, s in self._clients if match.matches(parsed)), None)
+        return self._by_address[address]
