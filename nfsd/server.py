@@ -27,6 +27,7 @@ from nfsd.control import Resuming
 from nfsd.duplicates import DuplicateCache
 from nfsd.errors import Nfs4Error
 from nfsd.exports import AUTH_NONE, Export, ExportError, Namespace, parse_exports
+from nfsd.faults import Faults
 from nfsd.log import get_logger, limiter
 from nfsd.sockets import BACKLOG, open_listeners, text_of
 from nfsd.state.blackout import Blackouts
@@ -56,7 +57,6 @@ from xdr.generated import nfs4
 
 if TYPE_CHECKING:
     from nfsd.metrics import Snapshot
-    from nfsd.table import Operation
     from nfsd.vfs.interface import Credentials, Node
 
 log = get_logger()
@@ -67,11 +67,10 @@ VERIFIER_KEY = b"verifier"
 SEE_OFF_S, SEE_OFF_POLL_S = 1.0, 0.001
 # Callers remembered on one connection before they are all forgotten.
 _CALLERS_MAX = 1024
-_EXIT_FAULT = 70  # sysexits.h: EX_SOFTWARE
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class Server:
+class Server(Faults):
     """One serving process."""
 
     def __init__(
@@ -149,7 +148,7 @@ class Server:
     async def start(self) -> None:
         """Open the store, load the state, listen.  Raises StoreError, ExportError, OSError."""
         self._loop = asyncio.get_running_loop()
-        self._loop.set_exception_handler(self._loop_fault)
+        self._loop.set_exception_handler(self.loop_fault)
         config = self.config
         phases = Phases(self.turn.noticed if self.turn is not None else None)
         if self._exports is None:
@@ -158,7 +157,7 @@ class Server:
             config.state,
             level=config.durability,
             on_durable=self._durable if config.durability == "power" else None,
-            on_failure=self._store_failed,
+            on_failure=self.store_failed,
             lock=self._lock,
             resumed=self.turn is not None and not self.turn.first,
         )
@@ -442,40 +441,6 @@ class Server:
             connection.send(data)
         for connection in touched.values():
             connection.flush()
-
-    def _store_failed(self, error: BaseException) -> None:
-        """Memory is ahead of the disk and nobody knows how far: stop, answer nothing more."""
-        log.critical("store.failed", reason=str(error))
-        os._exit(_EXIT_FAULT)
-
-    def sync_failed(self, error: BaseException) -> None:
-        """A change of a file system that was made may not be on the disk, and nobody can tell: stop."""
-        log.critical("sync.failed", reason=str(error))
-        os._exit(_EXIT_FAULT)
-
-    def fault(self, compound: Compound, operation: Operation, error: BaseException) -> None:
-        """A fault of ours.  In the middle of a change nobody knows what memory holds: the process stops.
-
-        An operation that changes nothing can do no such harm: it is answered SERVERFAULT and logged.
-        """
-        log.critical(
-            "server.fault",
-            operation=operation.name,
-            peer=compound.connection.peer,
-            reason=repr(error),
-            exc_info=error,
-        )
-        if operation.modifies or compound.changes:
-            os._exit(_EXIT_FAULT)
-
-    def _loop_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """An exception that nobody caught: of a connection's peer, or a fault of ours, which stops the process."""
-        error = context.get("exception")
-        if isinstance(error, OSError):
-            limiter.write("warning", "connection.error", about="", reason=str(error))
-            return
-        log.critical("server.fault", operation="loop", reason=context.get("message", ""), exc_info=error)
-        os._exit(_EXIT_FAULT)
 
     # -- what operations ask ------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ STANDARD = sys.stdlib_module_names
 
 # From the bottom up. A module may import its own layer and those below; never upward.
 LAYERS: list[tuple[str, ...]] = [
-    ("errors", "log", "config", "metrics", "control", "duplicates", "lifeline", "service", "sockets", "turn"),
+    ("errors", "faults", "log", "config", "metrics", "control", "duplicates", "lifeline", "service", "sockets", "turn"),
     ("vfs", "exports"),
     ("state", "attributes"),
     ("ops",),
