@@ -11,6 +11,7 @@ import pytest
 
 from nfsd import duplicates, recovery, rpc
 from nfsd.duplicates import DuplicateCache
+from nfsd.state.blackout import EXPORT, Blackout, Blackouts
 from statestore import ANSWER, INTENT, ChangeSet
 from tests.once.harness import Boundaries, Crash, World, decoded
 from tests.once.scenarios import Client, rename
@@ -81,6 +82,28 @@ def test_retry_after_somebody_removed_it(world: World, minor: int) -> None:
     other.ok(ops.putfh(other.root), ops.remove(b"d"))
     assert status(world.send(record)) == nfs4.NFS4_OK
     assert not (world.export / "d").exists()
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+@pytest.mark.parametrize("kind", ["mkdir", "open"])
+def test_begun_before_a_blackout(world: World, minor: int, kind: str) -> None:
+    """What had begun is carried on though its export has been blacked out since; what comes later waits."""
+    client = Client(world, minor)
+    changes, now = ChangeSet(), world.server.now()
+    # Only its record is there before the crash.
+    Blackouts(world.server.state.blackouts.wall_offset_s).begin(
+        Blackout(EXPORT, b"/", "/", until=now + 600, retry=True), now, changes
+    )
+    world.server.commit_now(changes)
+    making = ops.mkdir(b"made") if kind == "mkdir" else client.opening(b"made", ops.unchecked())
+    record = client.record(ops.putfh(client.root), making)
+    die_after(world, "mkdir" if kind == "mkdir" else "open", record)
+    world.start()
+    assert status(world.send(record)) == nfs4.NFS4_OK
+    assert (world.export / "made").exists()
+    later = client.record(ops.putfh(client.root), ops.mkdir(b"later"))
+    assert status(world.send(later)) == nfs4.NFS4ERR_DELAY
+    assert not (world.export / "later").exists()
 
 
 @pytest.mark.parametrize("minor", [0, 1])
