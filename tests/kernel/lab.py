@@ -20,6 +20,7 @@ from .packages import SEARCH_PATH
 
 SERVER_ADDRESS = "10.199.0.1"
 BRIDGE = "br0"
+BRIDGE_MAC = "02:00:0a:c7:00:fe"
 COMMAND_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 10.0
 
@@ -120,7 +121,9 @@ class Lab:
         if self._holder.stdout.readline() != b"up\n":
             raise LabError("no network namespace can be made here (unshare --net failed)")
         self.run(["ip", "link", "set", "lo", "up"])
-        self.run(["ip", "link", "add", BRIDGE, "type", "bridge", "forward_delay", "0", "stp_state", "0"])
+        # Left to itself, a bridge takes another address whenever a tap comes or goes, and guests know the old one.
+        bridge = [BRIDGE, "address", BRIDGE_MAC, "type", "bridge", "forward_delay", "0", "stp_state", "0"]
+        self.run(["ip", "link", "add", *bridge])
         self.run(["ip", "address", "add", f"{SERVER_ADDRESS}/24", "dev", BRIDGE])
         self.run(["ip", "link", "set", BRIDGE, "up"])
 
