@@ -67,6 +67,7 @@ VERIFIER_KEY = b"verifier"
 SEE_OFF_S, SEE_OFF_POLL_S = 1.0, 0.001
 # Callers remembered on one connection before they are all forgotten.
 _CALLERS_MAX = 1024
+_CLOCK_REALTIME_COARSE = 5  # linux/time.h; the time module does not name it
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -264,6 +265,7 @@ class Server(Faults):
             return
         kept = list(entries)
         yield from state.load_steps([entry for entry in kept if entry[0] in (META, PENDING)], now)
+        state.instances.forget()
         reclaim = Reclaim(waiting, state.blackouts.addresses)
         changes = reclaim.load(kept)
         if changes:
@@ -308,8 +310,8 @@ class Server(Faults):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def wall_ns(self) -> int:
-        """Nanoseconds of the clock that files' times are taken from."""
-        return time.time_ns()
+        """Nanoseconds of the clock that files' times are taken from, which advances by ticks."""
+        return time.clock_gettime_ns(_CLOCK_REALTIME_COARSE)
 
     def random_bytes(self, count: int) -> bytes:
         """Bytes that nobody can guess."""

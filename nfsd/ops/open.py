@@ -111,6 +111,8 @@ def op_open(c: Compound, args: nfs4.OPEN4args) -> bytes:
     rflags = nfs4.OPEN4_RESULT_LOCKTYPE_POSIX
     if node.fs.keeps_unlinked and c.minor:
         rflags |= nfs4.OPEN4_RESULT_PRESERVE_UNLINKED
+    if seqid_owner is not None and claim == nfs4.CLAIM_PREVIOUS:
+        seqid_owner.confirmed = True  # No confirmation may be asked for then (RFC 7530 9.1.11).
     if seqid_owner is not None and not seqid_owner.confirmed:
         rflags |= nfs4.OPEN4_RESULT_CONFIRM
     want = args.share_access & _WANT_MASK if c.minor else 0

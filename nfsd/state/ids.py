@@ -24,11 +24,11 @@ KEY_PART_SIZE = 6
 class Instances:
     """Hands out the instance numbers (48 bits) that make every stateid unique for ever."""
 
-    __slots__ = ("_first", "_next", "_reserved")
+    __slots__ = ("_first", "_next", "_reserved", "_valid_from")
 
     def __init__(self, first: int, reserved: int) -> None:
         """Begin after everything that an earlier server may have handed out."""
-        self._first = first
+        self._first = self._valid_from = first
         self._next = reserved
         self._reserved = reserved
 
@@ -54,9 +54,13 @@ class Instances:
         self._next = instance + 1
         return instance
 
+    def forget(self) -> None:
+        """What was handed out until now names nothing any more, because clients have to claim it again."""
+        self._valid_from = self._next
+
     def is_foreign(self, other: bytes) -> bool:
         """Whether a stateid4.other cannot have been made by a server of this store."""
-        return not self._first <= int.from_bytes(other[KEY_PART_SIZE:], "big") < self._next
+        return not self._valid_from <= int.from_bytes(other[KEY_PART_SIZE:], "big") < self._next
 
 
 def stateid_other(key: bytes, instance: int) -> bytes:

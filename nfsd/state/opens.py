@@ -171,6 +171,8 @@ def release(state: State, changes: ChangeSet, held: OpenState) -> None:
     del state.stateids[held.other]
     del held.client.opens[held.key]
     changes.remove(OPEN, held.key)
+    if state.reclaim is not None:
+        state.reclaim.give_up(held.key, changes)
     if held.handle in state.unlinked and held.handle not in state.shares:
         state.forsake(changes, held.handle)
     if held.seqid_owner is not None:

@@ -17,7 +17,7 @@ from nfsd.state import records
 from nfsd.state.blackout import address_key
 from nfsd.state.clients import identity_of
 from nfsd.state.waiting import Waiting
-from statestore import HOLDER, META, OPEN, OWNER, RANGE, SLOT, STREAM, ChangeSet
+from statestore import HOLDER, META, OPEN, OWNER, RANGE, SLOT, STREAM, ChangeSet, RangeSet
 from xdr.codec import XdrError
 from xdr.generated import nfs4, stored
 
@@ -30,7 +30,10 @@ log = get_logger()
 class Claim:
     """One open of before: whose it was and from where, on what, and the locks under it by lock owner."""
 
-    __slots__ = ("key", "identity", "clientid", "handle", "access", "deny", "locks", "records", "address")
+    __slots__ = (
+        "key", "identity", "clientid", "handle", "access", "deny", "locks", "records", "address", "access_left",
+        "deny_left", "locks_left",
+    )  # fmt: skip
 
     def __init__(self, key: bytes, identity: bytes, address: str, kept: stored.stored_open) -> None:
         self.key = key
@@ -42,6 +45,14 @@ class Claim:
         self.locks: dict[bytes, list[stored.stored_range]] = {}
         self.records = [(OPEN, key)]
         self.address = address
+        # What has not been claimed yet.
+        self.access_left = kept.access
+        self.deny_left = kept.deny
+        self.locks_left = RangeSet()
+
+    def is_met(self) -> bool:
+        """Whether all of it has been claimed: from then on what the holder has speaks for itself."""
+        return not (self.access_left or self.deny_left or self.locks_left)
 
 
 class Reclaim:
@@ -122,6 +133,8 @@ class Reclaim:
             self.left_out.append(f"lock {key.hex()}: its open is missing")
             return
         claim.locks[kept.owner] = list(kept.ranges)
+        for item in kept.ranges:
+            claim.locks_left.set(kept.owner, item.start, item.last + 1, item.exclusive)
         claim.records.append((RANGE, key))
 
     # -- claiming -----------------------------------------------------------------------------------------
@@ -131,6 +144,8 @@ class Reclaim:
         claim = self._claim(key, now)
         if claim is None or access & ~claim.access or deny & ~claim.deny:
             raise Nfs4Error(nfs4.NFS4ERR_RECLAIM_BAD, "the record has no such open")
+        claim.access_left &= ~access
+        claim.deny_left &= ~deny
 
     def claim_lock(self, key: bytes, owner: bytes, start: int, end: int, exclusive: bool, now: float) -> None:
         """Whether a lock may be claimed under the open of that key.  Raises Nfs4Error(NO_GRACE, RECLAIM_BAD)."""
@@ -141,6 +156,13 @@ class Reclaim:
                 at = held.last + 1
         if at < end:
             raise Nfs4Error(nfs4.NFS4ERR_RECLAIM_BAD, "the record has no such lock")
+        if claim is not None:
+            claim.locks_left.clear(owner, start, end)
+
+    def give_up(self, key: bytes, changes: ChangeSet) -> None:
+        """An open that was claimed is closed: what was not claimed under it goes with it."""
+        if key in self._claims:
+            self._drop(key, {}, changes)
 
     def _claim(self, key: bytes, now: float) -> Claim | None:
         claim = self._claims.get(key)
@@ -154,7 +176,9 @@ class Reclaim:
     def is_blacked_out(self, handle: bytes, identity: bytes, now: float) -> bool:
         """Whether somebody else may still claim this file."""
         claims = [self._claims[key] for key in self._by_handle.get(handle, ())]
-        return any(claim.identity != identity and not self._is_late(claim, now) for claim in claims)
+        return any(
+            claim.identity != identity and not claim.is_met() and not self._is_late(claim, now) for claim in claims
+        )
 
     def has_claims(self, handle: bytes) -> bool:
         """Whether anybody may still claim this file."""

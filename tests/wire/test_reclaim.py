@@ -199,6 +199,31 @@ def test_reclaim_v40(reclaiming: ServerProcess, connect: Connect) -> None:
     claim = claim_previous(ops.BOTH, owner=opener.name, clientid=again.clientid, seqid=1)
     result = again.call(ops.putfh(opened.handle), claim)
     assert result.status == nfs4.NFS4_OK
+    # A claim needs no OPEN_CONFIRM (RFC 7530 9.1.11), and one that is met in full closes the file to nobody.
+    assert not result.results[-1].resok4.rflags & nfs4.OPEN4_RESULT_CONFIRM
+    other = mount(connect(reclaiming))
+    assert other.status(ops.putfh(opened.handle), ops.lockt(0, 1)) == nfs4.NFS4_OK
     stranger = Client40(connect(reclaiming))
     claim = claim_previous(ops.BOTH, owner=opener.name, clientid=stranger.clientid, seqid=1)
     assert stranger.call(ops.putfh(opened.handle), claim).status == nfs4.NFS4ERR_RECLAIM_BAD
+
+
+def test_reclaim_old_stateid_v40(reclaiming: ServerProcess, connect: Connect) -> None:
+    """A stateid of before is stale for NFSv4.0, so that its client claims what it had (RFC 7530 9.1.4.2)."""
+    client = Client40(connect(reclaiming))
+    opened = Owner40(client).create(unique(b"stale40"))
+    reclaiming.restart()
+    client.connection = connect(reclaiming)
+    assert client.status(ops.putfh(opened.handle), ops.read(opened.stateid)) == nfs4.NFS4ERR_STALE_STATEID
+
+
+def test_reclaim_close_drops_unclaimed_locks(reclaiming: ServerProcess, connect: Connect) -> None:
+    """Closing a claimed open ends what was not claimed under it: nothing is left for the next start."""
+    claimer = Claimer(reclaiming, connect)
+    claimer.come_back()
+    stateid = claimer.claim().results[-1].resok4.stateid
+    assert claimer.session.status(ops.putfh(claimer.opened.handle), ops.close(stateid)) == nfs4.NFS4_OK
+    other = mount(connect(reclaiming))
+    assert other.open_status(claimer.name) == nfs4.NFS4_OK
+    reclaiming.restart()
+    assert not reclaiming.faults()
