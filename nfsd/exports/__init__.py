@@ -4,7 +4,7 @@ Owns export options, client lists, squashing and the namespace. It must not know
 """
 
 from nfsd.exports.clients import ClientMatch, resolve_name
-from nfsd.exports.export import Export, parse_export, parse_exports, squash
+from nfsd.exports.export import Export, parse_exports
 from nfsd.exports.namespace import Namespace
 from nfsd.exports.options import AUTH_NONE, AUTH_SYS, ExportError, Options, parse_options
 
@@ -16,9 +16,7 @@ __all__ = [
     "ExportError",
     "Namespace",
     "Options",
-    "parse_export",
     "parse_exports",
     "parse_options",
     "resolve_name",
-    "squash",
 ]

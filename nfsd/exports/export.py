@@ -12,7 +12,6 @@ from typing import Final, Protocol
 
 from nfsd.exports.clients import ClientMatch, Resolver, parse_address, resolve_name
 from nfsd.exports.options import ExportError, Options, parse_options
-from nfsd.vfs.interface import Credentials
 
 EXPORT_COUNT_MAX: Final = 255
 """An export's number is one byte of every handle, and 0 is the pseudo file system's."""
@@ -86,32 +85,6 @@ class Export:
             return self.options
         parsed = parse_address(address)
         return next((options for match, options in self.clients if match.matches(parsed)), None)
-
-
-def squash(of: Export | Options, cred: Credentials) -> Credentials:
-    """Return whom a caller acts as on an export, or under the options that hold for its client."""
-    return (of if isinstance(of, Options) else of.options).apply(cred)
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    path: Path
-    pseudo: str
-    options: str = ""
-    clients: tuple[ClientText, ...] = ()
-
-
-def parse_export(text: str) -> ExportText:
-    """Read `PATH[=PSEUDO][,OPTION...]`; without PSEUDO clients see "/" and the path's last name.
-
-    Raises ExportError. A path with a comma or an equals sign needs the configuration file.
-    """
-    place, _comma, options = text.partition(",")
-    path_text, _equals, pseudo = place.partition("=")
-    if not path_text:
-        raise ExportError(f"export {text!r} is not allowed: it must be PATH[=PSEUDO][,OPTION...]")
-    path = Path(path_text).absolute()
-    return _Written(path, pseudo or "/" + path.name, options)
 
 
 def parse_exports(specs: Iterable[ExportText], resolver: Resolver = resolve_name) -> list[Export]:

@@ -13,9 +13,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from nfsd.config import parse_export
 from nfsd.errors import Nfs4Error
 from nfsd.errors import status_of as translate
-from nfsd.exports.export import parse_export, parse_exports
+from nfsd.exports import parse_exports
 from nfsd.exports.namespace import Namespace
 from nfsd.vfs import credentials
 from nfsd.vfs.interface import Credentials, Node

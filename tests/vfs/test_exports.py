@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nfsd.config import parse_export
 from nfsd.exports import (
     AUTH_NONE,
     AUTH_SYS,
@@ -17,10 +18,8 @@ from nfsd.exports import (
     ExportError,
     Namespace,
     Options,
-    parse_export,
     parse_exports,
     parse_options,
-    squash,
 )
 from nfsd.vfs import BadCookie, Credentials, Node
 from tests.vfs.world import ROOT, SECRET, World
@@ -49,16 +48,6 @@ def one(*clients: ClientText, options: str = "") -> Export:
     names = {"host.example.org": ["192.0.2.77", "2001:db8::7"]}
     text = ExportText(Path("/srv"), "/srv", options, clients)
     return parse_exports([text], lambda name: names.get(name, []))[0]
-
-
-def test_export_text() -> None:
-    """PATH[=PSEUDO][,OPTION...]; without PSEUDO the last name of the path."""
-    assert parse_export("/srv/data").pseudo == "/data"
-    assert parse_export("/").pseudo == "/"
-    text = parse_export("/srv/data=/a/b,ro,anonuid=7")
-    assert (text.path, text.pseudo, text.options) == (Path("/srv/data"), "/a/b", "ro,anonuid=7")
-    with pytest.raises(ExportError):
-        parse_export("=/a")
 
 
 def test_options_all() -> None:
@@ -159,9 +148,9 @@ def test_client_fsid_refused() -> None:
 
 
 def test_squash_of_export() -> None:
-    """An export without client lists squashes by its own options."""
-    assert squash(one(options="all_squash,anonuid=1,anongid=2"), ROOT) == Credentials(1, 2, ())
-    assert squash(Options(squash="none"), ROOT) is ROOT
+    """Options say whom a caller acts as."""
+    assert one(options="all_squash,anonuid=1,anongid=2").options.apply(ROOT) == Credentials(1, 2, ())
+    assert Options(squash="none").apply(ROOT) is ROOT
 
 
 @pytest.fixture

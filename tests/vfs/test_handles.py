@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nfsd.exports import Namespace, parse_export, parse_exports
+from nfsd.config import parse_export
+from nfsd.exports import Namespace, parse_exports
 from nfsd.vfs import BadHandle, StaleHandle
 from nfsd.vfs.handles import BODY_SIZE_MAX, KERNEL, TABLE, HandleCodec
 from tests.vfs.world import ROOT, SECRET, World
@@ -107,7 +108,7 @@ def test_handle_of_another_export(place: Path, handles: str) -> None:
     """A handle belongs to its export: under another number it is bad, without its export it is stale."""
     for name in ("one", "two"):
         (place / name).mkdir()
-    both = [parse_export(f"{place}/one,fsid=1"), parse_export(f"{place}/two,fsid=2")]
+    both = [parse_export(f"{place}/one=/one,fsid=1"), parse_export(f"{place}/two=/two,fsid=2")]
     namespace = Namespace(parse_exports(both), SECRET, handles=handles)  # type: ignore[arg-type]
     root = namespace.root()
     one = root.fs.lookup(root, b"one", ROOT)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nfsd.exports import Namespace, parse_export, parse_exports
+from nfsd.config import parse_export
+from nfsd.exports import Namespace, parse_exports
 from nfsd.vfs import StaleHandle
 from nfsd.vfs.table import NAMES_MAX, ROOT_ID, ObjectTable
 from statestore import NAME, MemoryStore

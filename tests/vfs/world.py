@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nfsd.exports import Namespace, parse_export, parse_exports
+from nfsd.config import parse_export
+from nfsd.exports import Namespace, parse_exports
 from nfsd.vfs import Credentials, Node
 from nfsd.vfs.posix import PosixFileSystem
 from statestore import NAME, MemoryStore
