@@ -97,10 +97,10 @@ export GIT_CONFIG_GLOBAL=/run/home/gitconfig GIT_CONFIG_NOSYSTEM=1
 git config --global user.name Test; git config --global user.email test@example.org
 git config --global init.defaultBranch main; git config --global gc.auto 0
 git init -q tree; cd tree
-tar -xf {archive} --wildcards 'source/a*' 'source/email/*' 'source/json/*' 'source/c*.py'
+tar -xf {archive} --wildcards 'source/round0/a*' 'source/round0/email/*' 'source/round0/json/*' 'source/round0/c*.py'
 git add -A; git commit -q -m first
-for n in 1 2 3; do echo "# change $n" >> source/abc.py; git commit -q -a -m "change $n"; done
-git mv source/json source/yaml; git commit -q -m moved
+for n in 1 2 3; do echo "# change $n" >> source/round0/abc.py; git commit -q -a -m "change $n"; done
+git mv source/round0/json source/round0/yaml; git commit -q -m moved
 git checkout -q -b side HEAD~2; echo x > side; git add side; git commit -q -m side
 git checkout -q main; git merge -q -m merged side
 git repack -q -a -d; git fsck --full --strict
