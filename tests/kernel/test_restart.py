@@ -26,7 +26,7 @@ LEAD_S = 0.5
 # How long the load goes on after the server is back and the client has connected.
 AFTER_S = 1.0
 # What an activity may stand still beyond what it waits for: a busy machine's own pauses, and requests queued meanwhile.
-SLACK_S = 0.5
+SLACK_S = 2.0
 
 
 class Restart:

