@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nfsd.compound import Compound
 
 _HEAD = struct.Struct(">4I4Q2q3I")
+_TIME_MIN_NS, _TIME_MAX_NS = -(1 << 63), (1 << 63) - 1
 _LENGTH = struct.Struct(">I")
 _PADS = (b"", bytes(3), bytes(2), bytes(1))
 _EMPTY = bytes(4)
@@ -116,7 +117,7 @@ def encode_intent(c: Compound, before: Before | None) -> bytes:
         (
             _HEAD.pack(
                 before is not None, c.intent.kept.attempts if c.intent is not None else 0, c.index, connection.port,
-                was.at_ns, was.change, was.other_change, was.size, was.atime_ns, was.mtime_ns,
+                was.at_ns, was.change, was.other_change, was.size, storable(was.atime_ns), storable(was.mtime_ns),
                 was.mode, was.uid, was.gid,
             ),
             _opaque(was.found) if was.found else _EMPTY,
@@ -130,6 +131,11 @@ def encode_intent(c: Compound, before: Before | None) -> bytes:
             _opaque(c.call.data),
         )
     )  # fmt: skip
+
+
+def storable(time_ns: int) -> int:
+    """A file's time as a record has it: 64 bits, the nearest where a client has set one beyond the year 2262."""
+    return max(_TIME_MIN_NS, min(_TIME_MAX_NS, time_ns))
 
 
 def _opaque(value: bytes | bytearray) -> bytes:

@@ -387,3 +387,13 @@ def test_duplicates_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             cache = DuplicateCache()
             cache.load(kept)
     assert [cache.get(key) for key in keys] == [None, None, b"reply 2", b"reply 3"]
+
+
+def test_setattr_of_times_beyond_64_bits(world: World) -> None:
+    """A time that no 64 bits of nanoseconds hold is set, and the file's attributes can be set again."""
+    client = Client(world, 1)
+    made = client.ok(ops.putfh(client.root), ops.mkdir(b"made"), ops.getfh())[-1].resok4.object
+    for name in ("atime_ns", "mtime_ns"):
+        os.utime(world.export / "made", ns=(1 << 63, 1 << 63))
+        assert getattr(os.stat(world.export / "made"), f"st_{name}") > (1 << 63) - 1
+        client.ok(ops.putfh(made), ops.setattr_(ops.ANONYMOUS, ops.attrs(mode=0o700)))
