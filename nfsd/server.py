@@ -27,6 +27,7 @@ from nfsd.control import Resuming
 from nfsd.duplicates import DuplicateCache
 from nfsd.errors import Nfs4Error
 from nfsd.exports import AUTH_NONE, Export, ExportError, Namespace, parse_exports
+from nfsd.failover.turn import Phases, Turn
 from nfsd.faults import Faults
 from nfsd.log import get_logger, limiter
 from nfsd.sockets import BACKLOG, open_listeners, text_of
@@ -37,7 +38,6 @@ from nfsd.state.sessions import Session
 from nfsd.state.state import State
 from nfsd.state.waiting import Waiting
 from nfsd.transport import SCRATCH_SIZE, Connection
-from nfsd.turn import Phases, Turn
 from nfsd.vfs import kernelmode
 from nfsd.vfs.process import prepare_process
 from statestore import (

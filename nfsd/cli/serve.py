@@ -19,11 +19,11 @@ from nfsd import log as logging_
 from nfsd.cli.check import check_exports
 from nfsd.cli.options import config_from, serve_options
 from nfsd.config import Config
+from nfsd.failover.supervisor import Supervisor
+from nfsd.failover.worker import Served, run, run_worker
 from nfsd.log import get_logger
 from nfsd.service import Notifier, passed_sockets, watchdog_s
 from nfsd.sockets import open_listeners, text_of
-from nfsd.supervisor import Supervisor
-from nfsd.worker import Served, run, run_worker
 from statestore import lock_directory
 
 log = get_logger()

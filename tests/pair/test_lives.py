@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nfsd.supervisor import DELAY_MAX_S, QUICK_DEATHS_FREE, delay_after
+from nfsd.failover.supervisor import DELAY_MAX_S, QUICK_DEATHS_FREE, delay_after
 from statestore import verify
 from tests.pair.process import COMMAND, ROOT, TIMEOUT_S, PairProcess, gone, until
 from tests.wire import operations as ops

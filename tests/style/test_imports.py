@@ -17,15 +17,14 @@ STANDARD = sys.stdlib_module_names
 
 # From the bottom up. A module may import its own layer and those below; never upward.
 LAYERS: list[tuple[str, ...]] = [
-    ("errors", "faults", "log", "config", "metrics", "control", "duplicates", "lifeline", "service", "sockets", "turn"),
+    ("errors", "faults", "log", "config", "metrics", "control", "duplicates", "service", "sockets"),
     ("vfs", "exports"),
     ("state", "attributes"),
     ("ops",),
     ("table", "compound", "callback"),
     ("rpc", "auth"),
     ("transport", "record"),
-    ("blackout", "report", "recovery", "server"),
-    ("supervisor", "worker"),
+    ("blackout", "report", "recovery", "server", "failover"),
     ("cli",),
 ]
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -19,10 +19,10 @@ from typing import Any, Protocol
 from nfsd import log as logging_
 from nfsd.config import Config, as_plain
 from nfsd.control import ControlServer, ControlTarget
+from nfsd.failover.turn import Turn
 from nfsd.log import get_logger
 from nfsd.metrics import MetricsServer, Snapshot
 from nfsd.service import Notifier
-from nfsd.turn import Turn
 
 MESSAGE_SIZE_MAX = 64 * 1024
 

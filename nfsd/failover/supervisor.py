@@ -29,8 +29,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from nfsd import lifeline
 from nfsd import log as logging_
+from nfsd.failover import lifeline
 from nfsd.log import get_logger
 from nfsd.service import Notifier
 
