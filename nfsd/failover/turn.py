@@ -24,6 +24,8 @@ class Turn:
     supervisor_pid: int
     beat_s: float | None = None
     warm_pid: int | None = None
+    phases: Phases | None = None
+    """What has been counted already of a takeover from another node."""
 
 
 class Phases:
