@@ -13,6 +13,7 @@ import os
 import select
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -44,13 +45,12 @@ _SO_SNDBUFFORCE = 32
 
 _ETHERNET_LENGTH = 6
 _ARP_REQUEST, _ARP_REPLY = 1, 2
-_ETH_P_ARP, _ETH_P_IPV6 = 0x0806, 0x86DD
+_ETH_P_ARP = 0x0806
 _NEIGHBOUR_ADVERTISEMENT = 136
 _TARGET_LINK_ADDRESS = 2
 _ND_ROUTER, _ND_OVERRIDE = 0x80000000, 0x20000000
 _TCP_ACK = 0x10
 ALL_NODES = ipaddress.IPv6Address("ff02::1")
-_ALL_NODES_ETHERNET = bytes.fromhex("333300000001")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,20 +224,29 @@ def announce(address: str, interface: str) -> None:
             errno.EOPNOTSUPP,
             f"cannot announce {address} on {interface}: its link-layer addresses have {len(link.address)} "
             f"bytes, not Ethernet's {_ETHERNET_LENGTH}; let the cluster manager announce it")
-    if isinstance(wanted, ipaddress.IPv4Address):
-        destination, protocol = link.broadcast, _ETH_P_ARP
-        packets = [arp(operation, wanted, link.address) for operation in (_ARP_REQUEST, _ARP_REPLY)]
-    else:
-        destination, protocol = _ALL_NODES_ETHERNET, _ETH_P_IPV6
-        packets = [neighbour_advertisement(wanted, link.address, router=_forwards(link.name))]
     try:
-        with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0) as sock:
-            sock.setblocking(False)
-            for packet in packets:
-                sock.sendto(packet, (link.name, protocol, 0, 0, destination))
+        if isinstance(wanted, ipaddress.IPv4Address):
+            _announce_ipv4(wanted, link)
+        else:
+            packet = neighbour_advertisement(wanted, link.address, router=_forwards(link.name))
+            with _raw_socket(6) as sock:
+                sock.sendto(packet, (str(ALL_NODES), 0, 0, link.index))
     except OSError as error:
         raise OSError(
             error.errno, f"cannot announce {address} on {interface}: {error.strerror}{_remedy(error)}") from error
+
+
+def _announce_ipv4(address: ipaddress.IPv4Address, link: _Link) -> None:
+    """Send both ARP packets to the link's broadcast address."""
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
+    try:
+        sock.setblocking(False)
+        for operation in (_ARP_REQUEST, _ARP_REPLY):
+            packet = arp(operation, address, link.address)
+            sock.sendto(packet, (link.name, _ETH_P_ARP, 0, 0, link.broadcast))
+    finally:
+        # The kernel takes about 10 ms to close a packet socket, and clients wait for what comes next.
+        threading.Thread(target=sock.close, name="announce-close", daemon=True).start()
 
 
 def arp(operation: int, address: ipaddress.IPv4Address, hardware: bytes) -> bytes:
@@ -334,8 +343,7 @@ def _raw_socket(version: int) -> socket.socket:
     try:
         sock = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW)
     except OSError as error:
-        raise OSError(
-            error.errno, f"cannot send tickles: no raw socket: {error.strerror}{_remedy(error)}") from error
+        raise OSError(error.errno, f"no raw socket: {error.strerror}{_remedy(error)}") from error
     try:
         if version == 4:
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, 1)
@@ -354,7 +362,8 @@ def _raw_socket(version: int) -> socket.socket:
 
 
 def _remedy(error: OSError) -> str:
-    return ": give the process CAP_NET_RAW" if isinstance(error, PermissionError) else ""
+    wanting = isinstance(error, PermissionError) and "CAP_NET_RAW" not in str(error)
+    return ": give the process CAP_NET_RAW" if wanting else ""
 
 
 def tickle_packet(source: Address, source_port: int, peer: Address, peer_port: int) -> bytes:

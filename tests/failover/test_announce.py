@@ -235,9 +235,9 @@ def test_announce_no_interface(network: Network) -> None:
 def test_announce_link_down(network: Network, place: Place) -> None:
     """An interface that is down cannot carry it, and the error says what."""
     network.nodes["b"].run("ip link set eth0 down")
-    with pytest.raises(OSError, match="cannot announce") as raised:
+    with pytest.raises(OSError, match=f"cannot announce {place.address} on eth0") as raised:
         network.nodes["b"].call(announce, place.address, "eth0")
-    assert raised.value.errno == errno.ENETDOWN
+    assert raised.value.errno in (errno.ENETDOWN, errno.ENETUNREACH)
 
 
 def test_announce_loopback(network: Network, place: Place) -> None:
