@@ -222,6 +222,10 @@ class Node:
             log.info("fence.unneeded", reason="the last holder has let go", holder=holder.node if holder else None)
             return
         ours = holder is not None and holder.node == self._config.node
+        if holder is not None and holder.pid == self._supervisor_pid and ours:
+            # This very daemon: it was fenced, or failed on the way, and has no other process any more.
+            log.info("fence.unneeded", reason="this daemon was the last holder")
+            return
         if holder is not None and (ours or fence == FENCE_ON_HOST):
             await asyncio.to_thread(end_holder, holder, limit_s)
         if ours or fence in (FENCE_BY_MANAGER, FENCE_ON_HOST):
