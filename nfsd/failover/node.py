@@ -102,10 +102,11 @@ class Node:
     async def stand(self, stand: Stand) -> None:
         """Be the node's standby: this process began with nothing on stage.  Raises OSError."""
         self._supervisor_pid, self._takeovers = stand.supervisor_pid, stand.takeovers
-        self._role = FENCED if stand.fenced else STANDBY
         self._fault.write(True)
         if stand.fenced:
+            self._role = DRAINING
             await self._clean_up("fenced")
+            self._role = FENCED
         elif not stand.promote and announce.has_address(self._address):
             # Left over from a process that died with the node's part: the manager has to take it away first.
             await self._clean_up("stop")
