@@ -30,6 +30,7 @@ from nfsd.exports import AUTH_NONE, Export, ExportError, Namespace, parse_export
 from nfsd.failover.turn import Phases, Turn
 from nfsd.faults import Faults
 from nfsd.log import get_logger, limiter
+from nfsd.losses import Losses
 from nfsd.sockets import BACKLOG, open_listeners, text_of
 from nfsd.state.blackout import Blackouts
 from nfsd.state.durations import Durations
@@ -46,8 +47,11 @@ from statestore import (
     META,
     NAME,
     PENDING,
+    QUARANTINE,
     ChangeSet,
+    Damage,
     LmdbStore,
+    Quarantine,
     StoreError,
     read_secret,
     rehearse,
@@ -107,6 +111,7 @@ class Server(Faults):
         self.clients_expired = 0
         self.duplicates = DuplicateCache()
         self.recovered: Counter[str] = Counter()
+        self.quarantine = Quarantine()
         self._unswept = True
         self._graves: deque[tuple[int, bytes]] = deque()
         self.bad_requests: Counter[str] = Counter()
@@ -209,13 +214,16 @@ class Server(Faults):
             random_bytes=self.random_bytes,
             blackouts=Blackouts(time.time() - self.now()),
         )
-        aside: dict[int, list[tuple[bytes, bytes]]] = {NAME: [], ANSWER: [], INTENT: []}
-        for left_out in self._recover(self._entries(aside)):
-            for line in left_out:
-                log.error("record.left_out", record=line)
+        aside: dict[int, list[tuple[bytes, bytes]]] = {NAME: [], ANSWER: [], INTENT: [], QUARANTINE: []}
+        losses = Losses(store.epoch)
+        for left_out in self._recover(self._entries(aside, losses)):
+            losses.left_out += left_out
             await asyncio.sleep(0)
-        for damage in store.damaged:
-            log.error("record.damaged", record=str(damage))
+        losses.damaged = store.damaged
+        losses.stand_in(aside[NAME])
+        if losses.has(META, VERIFIER_KEY):
+            self._verifier_generation = int.from_bytes(self.random_bytes(3), "big")
+            losses.changes.put(META, VERIFIER_KEY, self._verifier_generation.to_bytes(4, "big"))
         self._choose_verifier()
         if not hasattr(self, "namespace"):
             self._open_namespace(secret, aside[NAME])
@@ -227,11 +235,15 @@ class Server(Faults):
                 log.warning("export.table_handles", path=export.path, reason="files moved behind the server go stale")
         if not self.namespace.acts_as_caller:
             log.warning("server.single_user", reason="not root: every operation runs as the server's own user")
-        self.duplicates.load(aside[ANSWER])
-        recovery.finish_requests(self, aside[INTENT])
+        losses.left_out += self.duplicates.load(aside[ANSWER])
+        self.quarantine = Quarantine(key for key, _value in aside[QUARANTINE])
+        losses.settle(self)
+        recovery.finish_requests(self, aside[INTENT], losses.keys(INTENT))
         self._sweep()
 
-    def _entries(self, aside: dict[int, list[tuple[bytes, bytes]]]) -> Iterator[tuple[int, bytes, bytes]]:
+    def _entries(
+        self, aside: dict[int, list[tuple[bytes, bytes]]], losses: Losses
+    ) -> Iterator[tuple[int, bytes, bytes]]:
         """What the store holds for the state; records of the kinds in `aside` are put there."""
         for entry in self.store.load():
             if entry[0] in aside:
@@ -239,7 +251,7 @@ class Server(Faults):
                 continue
             if entry[:2] == (META, VERIFIER_KEY):
                 self._verifier_generation = int.from_bytes(entry[2], "big")
-            if entry[0] != META or not self.state.blackouts.takes(entry[1], entry[2]):
+            if entry[0] != META or not self.state.blackouts.takes(entry[1], entry[2], losses.left_out):
                 yield entry
 
     def _open_namespace(self, secret: bytes, rows: Iterable[tuple[bytes, bytes]]) -> None:
@@ -252,10 +264,10 @@ class Server(Faults):
             born_ns=time.time_ns(),
         )
 
-    def _recover(self, entries: Iterable[tuple[int, bytes, bytes]]) -> Iterator[list[str]]:
+    def _recover(self, entries: Iterable[tuple[int, bytes, bytes]]) -> Iterator[list[Damage]]:
         """Resume what the store holds, or let clients claim it, in steps.
 
-        Each step yields a line for every record that is of no use.
+        Each step yields the records that are of no use.
         """
         now, state = self.now(), self.state
         waiting = Waiting(now, self.durations, retry=self.config.blackout_response == "retry")
@@ -497,9 +509,11 @@ class Server(Faults):
 
     def sequence_flags(self, session: Session) -> int:
         """SEQ4_STATUS bits (RFC 8881 18.46.3): a back channel that was agreed on is down until a connection has it."""
-        if session.flags and not session.back_connections:
-            return nfs4.SEQ4_STATUS_CB_PATH_DOWN_SESSION
-        return 0
+        down = session.flags and not session.back_connections
+        flags = nfs4.SEQ4_STATUS_CB_PATH_DOWN_SESSION if down else 0
+        if session.client.lost_until and self.now() < session.client.lost_until:
+            flags |= nfs4.SEQ4_STATUS_ADMIN_STATE_REVOKED
+        return flags
 
     def writes_lost(self) -> None:
         """In a thread: unstable data may have been lost, so the write verifier changes, over takeovers too."""

@@ -25,6 +25,7 @@ from statestore.kinds import (
     OPEN,
     OWNER,
     PENDING,
+    QUARANTINE,
     RANGE,
     SLOT,
     STREAM,
@@ -32,8 +33,9 @@ from statestore.kinds import (
 )
 from statestore.lmdbstore import LmdbReader, LmdbStore, open_readonly, rehearse
 from statestore.memory import MemoryStore
+from statestore.quarantine import Kept, Quarantine, decode_kept
 from statestore.ranges import TO_END, Range, RangeSet
-from statestore.records import ChangeSet, Damage
+from statestore.records import ChangeSet, Damage, useless
 from statestore.resume import resume_key
 from statestore.shares import Share, ShareTable
 from statestore.store import Level, Store
@@ -50,6 +52,7 @@ __all__ = [
     "OPEN",
     "OWNER",
     "PENDING",
+    "QUARANTINE",
     "RANGE",
     "REFERENCES",
     "SLOT",
@@ -58,10 +61,12 @@ __all__ = [
     "ChangeSet",
     "Damage",
     "Dangling",
+    "Kept",
     "Level",
     "LmdbReader",
     "LmdbStore",
     "MemoryStore",
+    "Quarantine",
     "Range",
     "RangeSet",
     "Reference",
@@ -76,6 +81,7 @@ __all__ = [
     "StoreLocked",
     "StoreMissing",
     "StoreNewer",
+    "decode_kept",
     "dump",
     "kind_name",
     "lock_directory",
@@ -84,5 +90,6 @@ __all__ = [
     "rehearse",
     "resume_key",
     "touch",
+    "useless",
     "verify",
 ]

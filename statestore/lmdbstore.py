@@ -39,7 +39,7 @@ from statestore.errors import (
 )
 from statestore.kinds import META
 from statestore.queueing import CommitQueue, Entries, InlineQueue, ThreadQueue
-from statestore.records import Damage, decode_record, encode_record
+from statestore.records import Damage, decode_record, encode_record, refuse_newer
 from statestore.store import DurableHook, FailureHook, Level
 
 FORMAT: Final = 1
@@ -106,7 +106,10 @@ class LmdbStore(CommitQueue):
         return store
 
     def load(self) -> Iterator[tuple[int, bytes, bytes]]:
-        """Yield (kind, key, value) of every sound record, ordered by kind and key. Raises StoreDamaged."""
+        """Yield (kind, key, value) of every sound record, ordered by kind and key.
+
+        Raises StoreDamaged, StoreNewer.
+        """
         self.damaged = []
         for stored_key, stored_value in _walk(self._env, self.directory):
             if stored_key.startswith(_STORED_OWN_PREFIX):
@@ -115,6 +118,7 @@ class LmdbStore(CommitQueue):
             if type(value) is bytes:
                 yield stored_key[0], stored_key[1:], value
             elif isinstance(value, Damage):
+                refuse_newer(value, self.directory)
                 self.damaged.append(value)
 
     def copy(self, path: Path) -> None:

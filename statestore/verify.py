@@ -6,12 +6,14 @@ built from other keys. It must not change anything, and works beside a running s
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from statestore.kinds import HOLDER, OPEN, OWNER, RANGE, SLOT, STREAM, kind_name
+from statestore.kinds import HOLDER, OPEN, OWNER, QUARANTINE, RANGE, SLOT, STREAM, kind_name
 from statestore.lmdbstore import OWN_PREFIX, open_readonly
-from statestore.records import FRAME_SIZE, Damage, decode_record
+from statestore.quarantine import decode_kept
+from statestore.records import FRAME_SIZE, Damage, decode_record, refuse_newer
 
 Describe = Callable[[bytes, bytes], Mapping[str, Any]]
 """Turns a record's key and value into the fields that a listing shows."""
@@ -94,6 +96,7 @@ def verify(directory: Path, references: Sequence[Reference] = REFERENCES) -> Rep
         for stored_key, stored_value in reader.stored():
             value = decode_record(stored_key, stored_value)
             if isinstance(value, Damage):
+                refuse_newer(value, directory)
                 report.damaged.append(value)
                 continue
             kind, key = stored_key[0], stored_key[1:]
@@ -114,7 +117,7 @@ def dump(directory: Path, describe: Mapping[int, Describe] | None = None) -> Ite
     Bytes are hexadecimal. A damaged record, or one that `describe` refuses with a ValueError, says so under
     `damaged`. Raises as `verify` does.
     """
-    describers = describe or {}
+    describers = {QUARANTINE: _describe_kept, **(describe or {})}
     with open_readonly(directory) as reader:
         for stored_key, stored_value in reader.stored():
             value = decode_record(stored_key, stored_value)
@@ -132,3 +135,18 @@ def dump(directory: Path, describe: Mapping[int, Describe] | None = None) -> Ite
             else:
                 line |= {"size": len(stored_value) - FRAME_SIZE, "value": value.hex()}
             yield line
+
+
+def _describe_kept(key: bytes, value: bytes) -> dict[str, Any]:
+    """Return what is said of a record that was put aside. Raises ValueError."""
+    kept = decode_kept(key, value)
+    when = datetime.fromtimestamp(kept.when_ns / 1e9, UTC).isoformat(timespec="milliseconds")
+    stored_key = kept.stored_key
+    return {
+        "was": kind_name(stored_key[0]) if stored_key else "",
+        "was_key": stored_key[1:].hex(),
+        "epoch": kept.epoch,
+        "when": when,
+        "reason": kept.reason,
+        "stored": kept.stored_value.hex(),
+    }
