@@ -441,11 +441,14 @@ def _walk(env: lmdb.Environment, directory: Path) -> Iterator[tuple[bytes, bytes
     count = 0
     try:
         with env.begin() as txn:
+            # A page whose header is damaged can hide records, which have no checksum then to tell of it, or lead
+            # back to where the walk has been.
+            expected = txn.stat()["entries"]
             for stored in txn.cursor():
                 count += 1
+                if count > expected:
+                    break
                 yield stored
-            # A page whose header is damaged can hide records, which have no checksum then to tell of it.
-            expected = txn.stat()["entries"]
     except lmdb.Error as error:
         raise StoreDamaged(
             f"{directory / DATA_NAME} cannot be walked to its end: {error}; restore a backup"

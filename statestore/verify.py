@@ -2,14 +2,24 @@
 
 Owns the check and the listing. What refers to what is given as rules; the ones below follow from how keys are
 built from other keys. It must not change anything, and works beside a running server.
+
+The engine trusts the pages of its file: a damaged one can end the process that reads it by a signal. So the check
+runs in a process of its own.
 """
 
+import faulthandler
+import os
+import pickle
+import resource
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
+from statestore.directory import DATA_NAME
+from statestore.errors import StoreDamaged
 from statestore.kinds import HOLDER, OPEN, OWNER, QUARANTINE, RANGE, SLOT, STREAM, kind_name
 from statestore.lmdbstore import OWN_PREFIX, open_readonly
 from statestore.quarantine import decode_kept
@@ -84,8 +94,41 @@ class Report:
 def verify(directory: Path, references: Sequence[Reference] = REFERENCES) -> Report:
     """Check the frame, version and checksum of every record, and every reference.
 
-    Raises StoreMissing, StoreNewer, and StoreDamaged when the file as a whole cannot be read.
+    Forks. Raises StoreMissing, StoreNewer, and StoreDamaged when the file as a whole cannot be read.
     """
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _answer(write_end, lambda: _verify(directory, references))
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as pipe:
+        answer = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        raise StoreDamaged(
+            f"{Path(directory) / DATA_NAME} has damaged pages: reading them ended in {name}; restore a backup"
+        )
+    found: Report | BaseException = pickle.loads(answer)
+    if isinstance(found, BaseException):
+        raise found
+    return found
+
+
+def _answer(descriptor: int, work: Callable[[], Report]) -> NoReturn:
+    """In the forked process: write what `work` returns or raises, and end."""
+    faulthandler.disable()  # A signal is what the parent looks for, and no news for the terminal.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        answer = pickle.dumps(work())
+    except BaseException as error:
+        answer = pickle.dumps(error)
+    with os.fdopen(descriptor, "wb") as pipe:
+        pipe.write(answer)
+    os._exit(0)
+
+
+def _verify(directory: Path, references: Sequence[Reference]) -> Report:
     keys: dict[int, set[bytes]] = {}
     wanted: list[Dangling] = []
     rules: dict[int, list[Reference]] = {}
