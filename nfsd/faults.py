@@ -22,6 +22,9 @@ EXIT_FAULT = 70  # sysexits.h: EX_SOFTWARE
 EXIT_FENCED = 77
 """Another node may have taken over: whoever started this process must not start another in its place."""
 
+EXIT_LATE = 78
+"""What ran could not be finished in time, and may run until the process has ended."""
+
 
 class Faults:
     """The server's ways to end itself."""

@@ -92,7 +92,7 @@ class Server(Faults):
         self.role = "resuming"
         self.turn: Turn | None = None
         self._listeners = list(listeners or ())
-        self._lock = lock
+        self.lock = lock
         self._exports: list[Export] | None = None
         self._prepared_with = b""
         self.pulse: Pulse | None = None
@@ -131,11 +131,17 @@ class Server(Faults):
 
     # -- life ---------------------------------------------------------------------------------------------
 
-    def prepare(self) -> None:
-        """Do all that needs neither the store nor the loop, so that `start` is quick.  It meets what goes wrong."""
+    def prepare(self, *, mounted: bool = True) -> None:
+        """Do all that needs neither the store nor the loop, so that `start` is quick.  It meets what goes wrong.
+
+        Nothing on the volume is touched unless it is `mounted`.
+        """
         config = self.config
         try:
             prepare_process()
+            if not mounted:
+                rehearse()
+                return
             self._exports = exports = parse_exports(config.exports)
             if config.handles != "table" and all(kernelmode.usable(export.path) for export in exports):
                 self._prepared_with = read_secret(config.state)
@@ -163,7 +169,7 @@ class Server(Faults):
             level=config.durability,
             on_durable=self._durable if config.durability == "power" else None,
             on_failure=self.store_failed,
-            lock=self._lock,
+            lock=self.lock,
             resumed=turn is not None and not turn.first,
         )
         self._opened = True
@@ -192,6 +198,10 @@ class Server(Faults):
         self._reap()
         if self.pulse is not None:
             self.pulse.begin(self._loop.call_later)
+
+    def take_past(self) -> list[tuple[str, int]]:
+        """Address and port of everybody who was connected to an earlier process."""
+        return self.connections.take_past()
 
     def _say_taken_over(self, processor_s: float) -> None:
         state = self.state

@@ -332,8 +332,8 @@ class _Reader:
         if listen is None or not _is_one_address(listen.host):
             message = "must be the service address, e.g. 192.0.2.10:2049: it moves from node to node"
             self.problem(f"{where}: listen", message)
-        if "mount" in cluster and "control" not in self._server:
-            message = "is missing: it must lie outside the state directory, which is not mounted on a standby"
+        if "control" not in self._server:
+            message = "is missing: each node needs its own, outside the state directory, which they share"
             self.problem(f"{self._cluster_where}: control", message)
 
     def _check_exports(self) -> None:
