@@ -9,7 +9,7 @@ import os
 from tests.kernel.packages import Need
 
 NAMESPACES = (Need("ip", "iproute2"), Need("setpriv", "util-linux"))
-KEEPALIVED = (*NAMESPACES, Need("keepalived", "keepalived"), Need("flock", "util-linux"))
+KEEPALIVED = (*NAMESPACES, Need("keepalived", "keepalived"))
 PACEMAKER = (Need("ocf-tester", "resource-agents"), Need("xmllint", "libxml2-utils"), Need("setsid", "util-linux"))
 SYSTEMD = (Need("systemd-analyze", "systemd"),)
 ALL = (*KEEPALIVED, *PACEMAKER, *SYSTEMD)

@@ -153,7 +153,7 @@ def site(keepalived: None, examples: Path) -> dict[str, str]:
     """The scripts' environment, with an understudy that only writes down what it is told."""
     fake = examples / "understudy"
     fake.write_text(
-        '#!/bin/sh\necho "$@" >>"$UNDERSTUDY_RUN/said"\nsleep "${SLOW:-0}"\nexit "${CODE:-0}"\n')
+        '#!/bin/sh\nsleep "${SLOW:-0}"\necho "$@" >>"$UNDERSTUDY_RUN/said"\nexit "${CODE:-0}"\n')
     fake.chmod(0o755)
     return {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "UNDERSTUDY": str(fake), "UNDERSTUDY_RUN": str(examples),
@@ -183,23 +183,42 @@ def test_notify(site: dict[str, str], examples: Path, state: str, verb: str | No
     assert said.read_text() == expected if verb else not said.exists()
 
 
-def test_notify_last_word(site: dict[str, str], examples: Path) -> None:
-    """While one command runs, of those that came meanwhile only the last is carried out."""
-    def notify(state: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [examples / "understudy-notify", "INSTANCE", "alpha", state, "100"], env={**site, "SLOW": "0.7"})
-
+def told(examples: Path) -> list[str]:
+    """The commands that the daemon has got, in order of arrival."""
     said = examples / "said"
-    runs = [notify("MASTER")]
+    return [line.split()[0] for line in said.read_text().splitlines()] if said.exists() else []
+
+
+def notify(site: dict[str, str], examples: Path, state: str, **environment: str) -> subprocess.Popen[bytes]:
+    """keepalived starts the script and does not wait."""
+    command = [examples / "understudy-notify", "INSTANCE", "alpha", state, "100"]
+    return subprocess.Popen(command, env={**site, **environment})
+
+
+def wait_until_written(examples: Path, verb: str) -> None:
+    """Wait until the script has written down what it was told."""
+    asked, deadline = examples / "alpha.asked", time.monotonic() + WAIT_S
+    while not asked.exists() or asked.read_text() != f"{verb}\n":
+        assert time.monotonic() < deadline, f"nobody has written {verb}"
+        time.sleep(0.005)
+
+
+def test_notify_overtaken(site: dict[str, str], examples: Path) -> None:
+    """A command that arrives after a later one's is followed by that one again."""
+    slow = notify(site, examples, "MASTER", SLOW="1")
+    wait_until_written(examples, "promote")
+    assert notify(site, examples, "BACKUP").wait(WAIT_S) == 0
+    assert slow.wait(WAIT_S) == 0
+    assert told(examples) == ["demote", "promote", "demote"]
+
+
+def test_notify_promotion_fails(site: dict[str, str], examples: Path) -> None:
+    """A promotion that fails is tried again until it is no longer wanted."""
+    fails = notify(site, examples, "MASTER", CODE="1")
     deadline = time.monotonic() + WAIT_S
-    while not said.exists():
+    while told(examples) != ["promote", "promote"]:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    asked = examples / "alpha.asked"
-    for state, verb in (("BACKUP", "demote"), ("MASTER", "promote"), ("FAULT", "demote")):
-        runs.append(notify(state))
-        while not asked.exists() or asked.read_text() != f"{verb}\n":
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-    assert [run.wait(WAIT_S) for run in runs] == [0, 0, 0, 0]
-    assert [line.split()[0] for line in said.read_text().splitlines()] == ["promote", "demote"]
+    assert notify(site, examples, "FAULT").wait(WAIT_S) == 0
+    fails.wait(WAIT_S)
+    assert told(examples)[:2] == ["promote", "promote"] and told(examples)[-1] == "demote"

@@ -1,4 +1,4 @@
-"""The example units: systemd's own check finds nothing to say."""
+"""The example units and the example configuration: the programs that read them find nothing to say."""
 
 import subprocess
 import sys
@@ -33,3 +33,11 @@ def test_verify_bites(systemd: None, examples: Path) -> None:
     file = examples / "understudy.service"
     file.write_text(file.read_text().replace("KillMode=", "KillMood="))
     assert "KillMood" in verify(examples, "understudy.service")
+
+
+def test_group_configuration(examples: Path) -> None:
+    """The example of a group's configuration is accepted."""
+    program = Path(sys.executable).parent / "understudy"
+    done = subprocess.run(
+        [program, "check-config", "--config", examples / "alpha.toml"], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0 and "ok" in done.stdout, done.stdout + done.stderr
