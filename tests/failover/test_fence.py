@@ -11,10 +11,10 @@ FAKES = {
     # The remote command really runs, here.
     "ssh": 'for last; do :; done; echo "$last" | sh',
     "mountpoint": 'exit "$NOT_MOUNTED"',
-    "understudy": 'exit "$ROLE"',
+    # One role a line, the last one for ever.
+    "understudy": 'role=$(head -n 1 "$ROLES"); [ $(wc -l <"$ROLES") = 1 ] || sed -i 1d "$ROLES"; exit $role',
     "fence_ipmilan": 'echo shot >>"$SHOTS"; exit "$POWER"',
 }
-STANDBY, ACTIVE = 10, 0
 
 
 @pytest.fixture
@@ -25,14 +25,17 @@ def fence(tmp_path: Path, examples: Path) -> tuple[Path, dict[str, str]]:
         (tmp_path / name).chmod(0o755)
     return examples / "fence-peer", {
         "PATH": f"{tmp_path}:/usr/bin:/bin", "UNDERSTUDY_GROUP": "alpha", "PEER": "192.0.2.2",
-        "REACHED": "192.0.2.2", "UNDERSTUDY": str(tmp_path / "understudy"), "ROLE": str(STANDBY),
+        "REACHED": "192.0.2.2", "UNDERSTUDY": str(tmp_path / "understudy"), "ROLE": "10",
+        "ROLES": str(tmp_path / "roles"),
         "NOT_MOUNTED": "1", "SHOTS": str(tmp_path / "shots"), "POWER": "0",
     }
 
 
 @pytest.mark.parametrize(("changes", "code", "shot"), [
     ({}, 0, False),
-    ({"ROLE": str(ACTIVE)}, 0, True),
+    ({"ROLE": "12\n12\n10"}, 0, False),
+    ({"ROLE": "12\n0"}, 0, True),
+    ({"ROLE": "0"}, 0, True),
     ({"ROLE": "11"}, 0, True),
     ({"ROLE": "1"}, 0, True),
     ({"NOT_MOUNTED": "0"}, 0, True),
@@ -41,12 +44,14 @@ def fence(tmp_path: Path, examples: Path) -> tuple[Path, dict[str, str]]:
     ({"REACHED": "", "GATEWAY": "192.0.2.254"}, 1, False),
     ({"REACHED": "192.0.2.254", "GATEWAY": "192.0.2.254"}, 0, True),
 ], ids=[
-    "released", "serves", "resumes", "silent daemon", "still mounted", "dead", "dead, power stays on", "cut off",
-    "dead, network well",
+    "released", "lets go", "does not let go", "serves", "resumes", "silent daemon", "still mounted", "dead",
+    "dead, power stays on", "cut off", "dead, network well",
 ])
 def test_fence(fence: tuple[Path, dict[str, str]], changes: dict[str, str], code: int, shot: bool) -> None:
     """Only a peer that has let go is spared; only power that is off is success; who is cut off does not shoot."""
     script, environment = fence
-    done = subprocess.run([script], env={**environment, **changes}, capture_output=True, text=True, timeout=20)
+    environment = {**environment, **changes}
+    Path(environment["ROLES"]).write_text(f"{environment['ROLE']}\n")
+    done = subprocess.run([script], env=environment, capture_output=True, text=True, timeout=20)
     assert done.returncode == code, done.stderr
     assert Path(environment["SHOTS"]).exists() == shot
