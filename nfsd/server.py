@@ -399,6 +399,8 @@ class Server(Faults):
         self.store.flush()
         if self.store.durable < ticket:
             self.store.wait(ticket)
+        if self.pulse is not None:
+            self.pulse.check()
 
     def _sweep(self) -> None:
         """Free the files without a name that nobody holds, once nobody can claim them any more."""
