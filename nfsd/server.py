@@ -95,7 +95,7 @@ class Server(Faults):
         self.lock = lock
         self._exports: list[Export] | None = None
         self._prepared_with = b""
-        self.pulse: Pulse | None = None
+        self.pulse = Pulse(config.cluster.pause_max_s, self.fenced) if config.cluster is not None else None
         self.scratch = bytearray(SCRATCH_SIZE)
         self.store: LmdbStore
         self.state: State
@@ -171,6 +171,7 @@ class Server(Faults):
             on_failure=self.store_failed,
             lock=self.lock,
             resumed=turn is not None and not turn.first,
+            guard=self.pulse.check if self.pulse is not None else None,
         )
         self._opened = True
         logging_.set_epoch(self.store.epoch)
@@ -186,7 +187,6 @@ class Server(Faults):
         self._threads = ThreadPoolExecutor(config.limits.threads, thread_name_prefix="file")
         if config.cluster is not None:
             self.connections.commit = self.commit
-            self.pulse = Pulse(config.cluster.pause_max_s, self.fenced)
         self._listeners = self._listeners or open_listeners(*config.listen)
         self._accepting = [
             await self._loop.create_server(self._accept, sock=sock, backlog=BACKLOG) for sock in self._listeners
@@ -390,8 +390,6 @@ class Server(Faults):
 
     def commit_now(self, changes: ChangeSet) -> None:
         """The same, durable on return, together with everything handed over before."""
-        if self.pulse is not None:
-            self.pulse.check()
         self.commit_records += len(changes)
         self._last_ticket = ticket = self.store.commit(changes)
         if self.state.forsaken:
@@ -425,8 +423,6 @@ class Server(Faults):
     def _flush(self) -> None:
         """After all that the loop had ready: one transaction for everything that changed."""
         self._flush_scheduled = False
-        if self.pulse is not None:
-            self.pulse.check()
         store = self.store
         store.flush()
         if store.durable >= self._last_ticket:

@@ -69,6 +69,7 @@ class LmdbStore(CommitQueue):
         self.secret: bytes = b""
         self.directory: Path = Path()
         self._epoch_record: bytes = b""
+        self._guard: Callable[[], None] | None = None
         self._env: lmdb.Environment
         self._lock: int = -1
 
@@ -83,12 +84,14 @@ class LmdbStore(CommitQueue):
         random_bytes: Callable[[int], bytes] = os.urandom,
         lock: int = -1,
         resumed: bool = False,
+        guard: Callable[[], None] | None = None,
     ) -> "LmdbStore":
         """Open the state directory, creating it if need be; raise its epoch durably.
 
         `lock` is a descriptor from `lock_directory`, which is taken over; without it the directory is locked
         here. `resumed` says that the lock has been held ever since the directory was opened last: what was
-        written then is as safe as its level promises, and is not written out once more.
+        written then is as safe as its level promises, and is not written out once more. `guard` is called before
+        each transaction, in the thread that writes; if it raises, nothing is written and the store has failed.
 
         The directory MUST lie on a local file system. `on_durable` and `on_failure` are called in the thread
         that writes: at level "process" the one that calls `flush`, at "power" the writer thread.
@@ -102,6 +105,7 @@ class LmdbStore(CommitQueue):
             store = ThreadedLmdbStore(on_durable, on_failure)
         else:
             raise ValueError(f'durability level {level!r} is not known; use "process" or "power"')
+        store._guard = guard
         store._open(Path(directory), level == "power", map_size, random_bytes, lock, resumed)
         return store
 
@@ -138,6 +142,8 @@ class LmdbStore(CommitQueue):
             raise self._refusal()
 
     def _write(self, entries: Entries) -> None:
+        if self._guard is not None:
+            self._guard()
         try:
             txn = self._env.begin(write=True)
             try:
