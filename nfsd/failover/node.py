@@ -346,12 +346,13 @@ class Node:
 
     async def stop(self) -> None:
         """The whole daemon is to end."""
-        self._fault.write(True)
         if self._fifo is not None:
             self._fifo.close()
         if self._role == ACTIVE:
+            # The manager hears of it once nothing is held any more: earlier, the other node would fence this one.
             with contextlib.suppress(*FAILURES):
                 await self._leave(Wish(role=STANDBY, by="signal", reason="stop"))
+        self._fault.write(True)
         self.finished.set()
 
     # -- hooks ----------------------------------------------------------------------------------------------
