@@ -366,6 +366,7 @@ class Node:
         with contextlib.suppress(ControlError):
             # What is under way, a takeover for instance, comes to its end first.
             await wish.done
+        # The manager hears of it once nothing is held any more: earlier, the other node would fence this one.
         self._fault.write(True)
         self.finished.set()
 
