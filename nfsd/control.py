@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import json
 import os
 import socket
@@ -18,7 +19,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from nfsd.log import get_logger
 
@@ -38,6 +39,7 @@ SOCKET_PATH_SIZE_MAX = 107
 """sockaddr_un.sun_path has 108 bytes with its final NUL (unix(7))."""
 
 LISTINGS = ("status", "clients", "opens", "locks", "delegations")
+MOVES = ("promote", "demote", "handover")
 
 log = get_logger()
 
@@ -60,6 +62,20 @@ class Interrupted(ControlError):
 
 class Resuming(ControlError):
     """The server is taking over and cannot tell yet."""
+
+
+@runtime_checkable
+class Node(Protocol):
+    """What a target can do besides if its node is one of several. Every one raises ControlError."""
+
+    async def promote(self, *, released: bool) -> None:
+        """Serve; done when it does."""
+
+    async def demote(self) -> None:
+        """Serve no longer; done when everything is let go."""
+
+    async def handover(self) -> None:
+        """The same, and have the other node chosen."""
 
 
 class ControlTarget(Protocol):
@@ -108,6 +124,7 @@ class ControlServer:
         self._target = target
         self._server: asyncio.Server | None = None
         self._identity: tuple[int, int] | None = None
+        self._answering: set[asyncio.Task[None]] = set()
         self._conversations: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
 
     async def start(self) -> None:
@@ -162,6 +179,8 @@ class ControlServer:
         """Stop listening, end the connections, and remove the socket file if it is still ours."""
         if self._server is not None:
             self._server.close()
+            if self._answering:
+                await asyncio.wait(self._answering, timeout=STOP_TIME_S)
             for writer in self._conversations.values():
                 writer.close()
             conversations = [task for task in self._conversations if task is not None]
@@ -180,7 +199,10 @@ class ControlServer:
         self._conversations[asyncio.current_task()] = writer
         try:
             while line := await self._next_line(reader):
-                await self._answer(line, writer)
+                answering = asyncio.create_task(self._answer(line, writer))
+                self._answering.add(answering)
+                answering.add_done_callback(self._answering.discard)
+                await answering
         except (TimeoutError, ConnectionError, ValueError) as error:
             # ValueError is readline's word for a line beyond REQUEST_SIZE_MAX.
             log.debug("control.closed", reason=str(error) or type(error).__name__)
@@ -199,6 +221,8 @@ class ControlServer:
     async def _answer(self, line: bytes, writer: asyncio.StreamWriter) -> None:
         try:
             result = self._carry_out(line)
+            if inspect.isawaitable(result):
+                result = await result
         except ControlError as error:
             refusal = {"ok": False, "error": str(error)} | ({"resuming": True} if isinstance(error, Resuming) else {})
             writer.write(json.dumps(refusal).encode() + b"\n")
@@ -242,7 +266,12 @@ class ControlServer:
             if action != "list":
                 log.info("control.blackout", **{key: str(value) for key, value in arguments.items()})
             return self._target.blackout(action, arguments)
-        known = f"{', '.join(LISTINGS)}, expire, blackout"
+        if command in MOVES:
+            if not isinstance(self._target, Node):
+                raise ControlError(f"{command}: this server is the only node. 'understudy standby' runs one of several")
+            released = isinstance(arguments, dict) and arguments.get("released") is True
+            return self._target.promote(released=released) if command == "promote" else getattr(self._target, command)()
+        known = f"{', '.join((*LISTINGS, *MOVES))}, expire, blackout"
         raise ControlError(f"unknown command {command!r}: this server knows {known}")
 
 

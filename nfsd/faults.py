@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from nfsd.log import get_logger, limiter
+from statestore import StoreFenced
 
 if TYPE_CHECKING:
     from nfsd.compound import Compound
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 log = get_logger()
 
 EXIT_FAULT = 70  # sysexits.h: EX_SOFTWARE
+EXIT_FENCED = 77
+"""Another node may have taken over: whoever started this process must not start another in its place."""
+
+EXIT_LATE = 78
+"""What ran could not be finished in time, and may run until the process has ended."""
 
 
 class Faults:
@@ -25,8 +31,15 @@ class Faults:
 
     def store_failed(self, error: BaseException) -> None:
         """Memory is ahead of the disk and nobody knows how far: stop, answer nothing more."""
+        if isinstance(error, StoreFenced):
+            self.fenced(str(error))
         log.critical("store.failed", reason=str(error))
         os._exit(EXIT_FAULT)
+
+    def fenced(self, reason: str) -> None:
+        """Another may serve now: write nothing, answer nothing, stop."""
+        log.critical("fenced", reason=reason)
+        os._exit(EXIT_FENCED)
 
     def sync_failed(self, error: BaseException) -> None:
         """A change of a file system that was made may not be on the disk, and nobody can tell: stop."""

@@ -54,6 +54,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "epoch": ("", "The state store's epoch, one more at each start"),
     "takeovers_total": ("", "Takeovers since the supervisor was started"),
     "takeover_phase_seconds": ("phase", "What each phase of the last takeover or start took"),
+    "role": ("role", "1 for what this node is: standby, resuming, active, draining or fenced"),
     "log_lines_lost_total": ("", "Log lines that could not be written"),
 }
 

@@ -113,8 +113,8 @@ def metrics(server: Server) -> Snapshot:
     state = server.state
     return {
         "connections": len(server.connections),
-        "connections_total": server.connections_accepted,
-        "connections_refused_total": dict(server.refused),
+        "connections_total": server.connections.accepted,
+        "connections_refused_total": dict(server.connections.refused),
         "requests_total": server.requests,
         "requests_bad_total": dict(server.bad_requests),
         "operations_total": {row.name: row.calls for row in table.OPERATIONS.values() if row.calls},

@@ -23,10 +23,12 @@ from nfsd import blackout, recovery, report, rpc
 from nfsd import log as logging_
 from nfsd.compound import Compound
 from nfsd.config import Config
+from nfsd.connections import Connections
 from nfsd.control import Resuming
 from nfsd.duplicates import DuplicateCache
 from nfsd.errors import Nfs4Error
 from nfsd.exports import AUTH_NONE, Export, ExportError, Namespace, parse_exports
+from nfsd.failover.pulse import Pulse
 from nfsd.failover.turn import Phases, Turn
 from nfsd.faults import Faults
 from nfsd.log import get_logger, limiter
@@ -45,6 +47,7 @@ from statestore import (
     INTENT,
     META,
     NAME,
+    PEER,
     PENDING,
     ChangeSet,
     LmdbStore,
@@ -63,8 +66,8 @@ log = get_logger()
 
 REAP_INTERVAL_S = 1.0
 VERIFIER_KEY = b"verifier"
-# A peer that does not take its last replies in this time may ask for them again.
-SEE_OFF_S, SEE_OFF_POLL_S = 1.0, 0.001
+STOP_S = 30.0
+"""How long a stop waits for what runs."""
 # Callers remembered on one connection before they are all forgotten.
 _CALLERS_MAX = 1024
 _CLOCK_REALTIME_COARSE = 5  # linux/time.h; the time module does not name it
@@ -89,8 +92,10 @@ class Server(Faults):
         self.role = "resuming"
         self.turn: Turn | None = None
         self._listeners = list(listeners or ())
-        self._lock = lock
+        self.lock = lock
         self._exports: list[Export] | None = None
+        self._prepared_with = b""
+        self.pulse: Pulse | None = None
         self.scratch = bytearray(SCRATCH_SIZE)
         self.store: LmdbStore
         self.state: State
@@ -111,11 +116,8 @@ class Server(Faults):
         self._graves: deque[tuple[int, bytes]] = deque()
         self.bad_requests: Counter[str] = Counter()
         self.errors: Counter[int] = Counter()
-        self.refused: Counter[str] = Counter()
-        self.connections: dict[int, Connection] = {}
-        self.connections_accepted = 0
+        self.connections = Connections(config.limits)
         self.recovery: dict[str, float] = {}
-        self._addresses: Counter[str] = Counter()
         self.names_ticket = 0
         self._last_ticket = 0
         self._held: deque[tuple[int, Connection, list[Any]]] = deque()
@@ -129,14 +131,21 @@ class Server(Faults):
 
     # -- life ---------------------------------------------------------------------------------------------
 
-    def prepare(self) -> None:
-        """Do all that needs neither the store nor the loop, so that `start` is quick.  It meets what goes wrong."""
+    def prepare(self, *, mounted: bool = True) -> None:
+        """Do all that needs neither the store nor the loop, so that `start` is quick.  It meets what goes wrong.
+
+        Nothing on the volume is touched unless it is `mounted`.
+        """
         config = self.config
         try:
             prepare_process()
+            if not mounted:
+                rehearse()
+                return
             self._exports = exports = parse_exports(config.exports)
             if config.handles != "table" and all(kernelmode.usable(export.path) for export in exports):
-                self._open_namespace(read_secret(config.state), ())
+                self._prepared_with = read_secret(config.state)
+                self._open_namespace(self._prepared_with, ())
             touch(config.state)
             rehearse()
         except (StoreError, OSError, ExportError) as error:
@@ -151,7 +160,8 @@ class Server(Faults):
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self.loop_fault)
         config = self.config
-        phases = Phases(self.turn.noticed if self.turn is not None else None)
+        turn = self.turn
+        phases = (turn and turn.phases) or Phases(turn.noticed if turn is not None else None)
         if self._exports is None:
             prepare_process()
         self.store = self._open_store(
@@ -159,8 +169,8 @@ class Server(Faults):
             level=config.durability,
             on_durable=self._durable if config.durability == "power" else None,
             on_failure=self.store_failed,
-            lock=self._lock,
-            resumed=self.turn is not None and not self.turn.first,
+            lock=self.lock,
+            resumed=turn is not None and not turn.first,
         )
         self._opened = True
         logging_.set_epoch(self.store.epoch)
@@ -174,6 +184,9 @@ class Server(Faults):
             gc.enable()
         phases.end("load")
         self._threads = ThreadPoolExecutor(config.limits.threads, thread_name_prefix="file")
+        if config.cluster is not None:
+            self.connections.commit = self.commit
+            self.pulse = Pulse(config.cluster.pause_max_s, self.fenced)
         self._listeners = self._listeners or open_listeners(*config.listen)
         self._accepting = [
             await self._loop.create_server(self._accept, sock=sock, backlog=BACKLOG) for sock in self._listeners
@@ -183,6 +196,12 @@ class Server(Faults):
         self.recovery = phases.all()
         self._say_taken_over(phases.processor_s())
         self._reap()
+        if self.pulse is not None:
+            self.pulse.begin(self._loop.call_later)
+
+    def take_past(self) -> list[tuple[str, int]]:
+        """Address and port of everybody who was connected to an earlier process."""
+        return self.connections.take_past()
 
     def _say_taken_over(self, processor_s: float) -> None:
         state = self.state
@@ -209,7 +228,7 @@ class Server(Faults):
             random_bytes=self.random_bytes,
             blackouts=Blackouts(time.time() - self.now()),
         )
-        aside: dict[int, list[tuple[bytes, bytes]]] = {NAME: [], ANSWER: [], INTENT: []}
+        aside: dict[int, list[tuple[bytes, bytes]]] = {NAME: [], ANSWER: [], INTENT: [], PEER: []}
         for left_out in self._recover(self._entries(aside)):
             for line in left_out:
                 log.error("record.left_out", record=line)
@@ -217,6 +236,9 @@ class Server(Faults):
         for damage in store.damaged:
             log.error("record.damaged", record=str(damage))
         self._choose_verifier()
+        if self._prepared_with not in (b"", secret):
+            self.namespace.close()
+            del self.namespace
         if not hasattr(self, "namespace"):
             self._open_namespace(secret, aside[NAME])
         self.durations.namespace = self.namespace
@@ -228,6 +250,7 @@ class Server(Faults):
         if not self.namespace.acts_as_caller:
             log.warning("server.single_user", reason="not root: every operation runs as the server's own user")
         self.duplicates.load(aside[ANSWER])
+        self.connections.past = [key for key, _value in aside[PEER]]
         recovery.finish_requests(self, aside[INTENT])
         self._sweep()
 
@@ -276,34 +299,37 @@ class Server(Faults):
         yield reclaim.left_out
 
     async def stop(self) -> None:
-        """Close the sockets, finish what runs, make everything durable."""
+        """Finish what runs, make everything durable, close the store and the connections."""
+        try:
+            await self.let_go(STOP_S)
+        except TimeoutError as error:
+            log.error("server.stopped_short", reason=str(error))
+        self.connections.finish()
+        limiter.flush()
+
+    async def let_go(self, limit_s: float) -> None:
+        """Finish what runs within `limit_s`, make everything durable, and close the store and the exports.
+
+        Connections stay open, and nobody reads what arrives on them. Raises TimeoutError: then something may
+        still run, and nothing is closed.
+        """
         for accepting in self._accepting:
             accepting.close()
         if self._reaper is not None:
             self._reaper.cancel()
+        await self.connections.run_dry(limit_s)
         if self._threads is not None:
-            # Work that is under way ends and posts its replies; the loop must turn for them.
             await asyncio.to_thread(self._threads.shutdown, True)
-            await asyncio.sleep(0)
         if self._opened:
             self.store.flush()
             if self._last_ticket:
                 await asyncio.to_thread(self.store.wait, self._last_ticket)
             self._release(self.store.durable)
-        await self._see_off()
         if hasattr(self, "namespace"):
             self.namespace.close()
         if self._opened:
+            self._opened = False
             self.store.close()
-        limiter.flush()
-
-    async def _see_off(self) -> None:
-        """Close the connections, with a reset (see Connection), but not before they have all their replies."""
-        end_s = time.monotonic() + SEE_OFF_S
-        while any(each.unsent() for each in self.connections.values()) and time.monotonic() < end_s:
-            await asyncio.sleep(SEE_OFF_POLL_S)
-        for connection in list(self.connections.values()):
-            connection.finish()
 
     def now(self) -> float:
         """Seconds of a clock that never jumps and goes on while the machine sleeps."""
@@ -330,32 +356,12 @@ class Server(Faults):
     # -- connections --------------------------------------------------------------------------------------
 
     def _accept(self) -> Connection:
-        self.connections_accepted += 1
-        return Connection(self, self.connections_accepted)
-
-    def connection_opened(self, connection: Connection) -> str:
-        """Count a connection; the limit that it breaks, if it breaks one."""
-        limits = self.config.limits
-        refusal = ""
-        if len(self.connections) >= limits.connections_max:
-            refusal = "connections_max"
-        elif self._addresses[connection.address] >= limits.connections_per_address_max:
-            refusal = "connections_per_address_max"
-        self.connections[connection.number] = connection
-        self._addresses[connection.address] += 1
-        if refusal:
-            self.refused[refusal] += 1
-        return refusal
-
-    def connection_closed(self, connection: Connection) -> None:
-        """Count a connection out."""
-        if self.connections.pop(connection.number, None) is not None:
-            self._addresses[connection.address] -= 1
-            if not self._addresses[connection.address]:
-                del self._addresses[connection.address]
+        return Connection(self, self.connections.next_number())
 
     def dispatch(self, connection: Connection, call: rpc.Call) -> None:
         """Run one call."""
+        if self.pulse is not None:
+            self.pulse.check()
         self.requests += 1
         if call.procedure == rpc.PROC_NULL:
             connection.reply(call.xid, [], 0)
@@ -384,6 +390,8 @@ class Server(Faults):
 
     def commit_now(self, changes: ChangeSet) -> None:
         """The same, durable on return, together with everything handed over before."""
+        if self.pulse is not None:
+            self.pulse.check()
         self.commit_records += len(changes)
         self._last_ticket = ticket = self.store.commit(changes)
         if self.state.forsaken:
@@ -415,6 +423,8 @@ class Server(Faults):
     def _flush(self) -> None:
         """After all that the loop had ready: one transaction for everything that changed."""
         self._flush_scheduled = False
+        if self.pulse is not None:
+            self.pulse.check()
         store = self.store
         store.flush()
         if store.durable >= self._last_ticket:
@@ -430,6 +440,8 @@ class Server(Faults):
 
     def _release(self, durable: int) -> None:
         """Let go of the replies that waited for this."""
+        if self.pulse is not None:
+            self.pulse.check()
         graves = self._graves
         while graves and graves[0][0] <= durable:
             recovery.let_go(self, graves.popleft()[1])
@@ -459,7 +471,11 @@ class Server(Faults):
             return
         post = self._loop.call_soon_threadsafe
 
+        pulse = self.pulse
+
         def run() -> None:
+            if pulse is not None:
+                pulse.check()
             try:
                 value = work()
             except BaseException as error:

@@ -11,14 +11,20 @@ BACKLOG = 4096
 """Connections that wait while nobody accepts; the kernel's own limit (net.core.somaxconn) holds as well."""
 
 
-def open_listeners(host: str, port: int) -> list[socket.socket]:
-    """One listening socket for each address of `host`. Raises OSError, with the address in its text."""
+_IP_FREEBIND, _IPV6_FREEBIND = 15, 78  # linux/in.h, linux/in6.h; the socket module does not name them
+
+
+def open_listeners(host: str, port: int, *, elsewhere: bool = False) -> list[socket.socket]:
+    """One listening socket for each address of `host`, which may be `elsewhere` as yet: another node has it.
+
+    Raises OSError, with the address in its text.
+    """
     flags = socket.AI_PASSIVE
     infos = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=flags)
     opened: list[socket.socket] = []
     try:
         for family, kind, protocol, _name, address in dict.fromkeys(infos):
-            opened.append(_open(family, kind, protocol, address))
+            opened.append(_open(family, kind, protocol, address, elsewhere))
     except OSError:
         for sock in opened:
             sock.close()
@@ -26,12 +32,18 @@ def open_listeners(host: str, port: int) -> list[socket.socket]:
     return opened
 
 
-def _open(family: int, kind: int, protocol: int, address: tuple[object, ...]) -> socket.socket:
+def _open(
+    family: int, kind: int, protocol: int, address: tuple[object, ...], elsewhere: bool
+) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if elsewhere and family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+        elif elsewhere:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
         sock.bind(address)
         sock.listen(BACKLOG)
         sock.setblocking(False)

@@ -52,9 +52,10 @@ class Connection(asyncio.BufferedProtocol):
         self._reader = RecordReader(limits.record_size_max, server.scratch)
         self._out: list[Any] = []
         self._batching = False
-        self._in_flight = 0
+        self.in_flight = 0
         self._choked = False
         self._full = False
+        self._held = False
 
     # -- asyncio ------------------------------------------------------------------------------------------
 
@@ -64,7 +65,7 @@ class Connection(asyncio.BufferedProtocol):
         peer = transport.get_extra_info("peername")
         self.address, self.port = str(peer[0]), int(peer[1])
         self.peer = f"{self.address}:{self.port}"
-        refusal = self.server.connection_opened(self)
+        refusal = self.server.connections.opened(self)
         if refusal:
             limiter.write("warning", "connection.refused", about=self.address, peer=self.peer, reason=refusal)
             self._transport.abort()
@@ -88,7 +89,7 @@ class Connection(asyncio.BufferedProtocol):
             session.connections.discard(self.number)
             session.back_connections.discard(self.number)
         self.sessions.clear()
-        self.server.connection_closed(self)
+        self.server.connections.closed(self)
         log.debug("connection.closed", peer=self.peer, reason=str(exc) if exc else "end of stream")
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -143,8 +144,8 @@ class Connection(asyncio.BufferedProtocol):
             server.bad_requests["rpc"] += 1
             self.close(str(error))
             return
-        self._in_flight += 1
-        if self._in_flight >= self._in_flight_max and not self._full:
+        self.in_flight += 1
+        if self.in_flight >= self._in_flight_max and not self._full:
             self._full = True
             self._hold_reading()
         server.dispatch(self, call)
@@ -163,13 +164,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def send(self, data: list[Any]) -> None:
         """Send a reply that may leave now."""
-        self._in_flight -= 1
+        self.in_flight -= 1
         if self._transport is None:
             return
         self._out += data
         if not self._batching:
             self._write()
-        if self._full and self._in_flight < self._in_flight_max // 2:
+        if self._full and self.in_flight < self._in_flight_max // 2:
             self._full = False
             self._go_on_reading()
 
@@ -188,6 +189,8 @@ class Connection(asyncio.BufferedProtocol):
         self._out = []
         if self._transport is None:
             return
+        if self.server.pulse is not None:
+            self.server.pulse.check()
         data = b"".join(out)
         self.server.sent_bytes += len(data)
         self._transport.write(data)
@@ -197,8 +200,14 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def _go_on_reading(self) -> None:
-        if self._transport is not None and not self._choked and not self._full and not self._transport.is_reading():
+        held = self._held or self._choked or self._full
+        if self._transport is not None and not held and not self._transport.is_reading():
             self._transport.resume_reading()
+
+    def hold(self) -> None:
+        """Read no more requests, for good: they wait where they are until somebody closes the connection."""
+        self._held = True
+        self._hold_reading()
 
     def joined(self, session: Session) -> None:
         """A session is carried by this connection from now on."""

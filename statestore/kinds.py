@@ -17,6 +17,7 @@ must not know what any protocol keeps in a record's value: the nouns are neutral
 | META    | facts about the store itself, and single facts of its user        |
 | NAME    | one row of the object table: id, parent id, name                  |
 | ANSWER  | a saved answer to a request that no stream carried                |
+| PEER    | somebody who was connected, and would otherwise wait in vain      |
 """
 
 from typing import Final
@@ -33,6 +34,7 @@ PENDING: Final = 9
 META: Final = 10
 NAME: Final = 11
 ANSWER: Final = 12
+PEER: Final = 14
 
 KIND_NAMES: Final[dict[int, str]] = {
     HOLDER: "HOLDER",
@@ -47,6 +49,7 @@ KIND_NAMES: Final[dict[int, str]] = {
     META: "META",
     NAME: "NAME",
     ANSWER: "ANSWER",
+    PEER: "PEER",
 }
 
 

@@ -13,15 +13,18 @@ import click
 
 from nfsd.cli.options import control_path, output_option, server_options
 from nfsd.cli.show import print_record, print_rows
-from nfsd.control import ControlError, NoServer, ask
+from nfsd.control import ControlError, Interrupted, NoServer, ask
 
 POLL_S = 0.05
+EXIT_CODES = {"active": 0, "standby": 10, "resuming": 11, "draining": 12, "fenced": 13}
+EXIT_CODES_TEXT = "Exit with " + ", ".join(f"{code} if {role}" for role, code in EXIT_CODES.items()) + "."
 
 
 @click.command()
 @server_options
 @output_option
-@click.option("--wait", type=click.Choice(["active"]), help="Return once the server has this role, or fail.")
+@click.option("--wait", type=click.Choice(list(EXIT_CODES)), help="Return once the server has this role, or fail.")
+@click.option("--exit-code", is_flag=True, help=EXIT_CODES_TEXT)
 def status(
     state: Path | None,
     control: Path | None,
@@ -29,14 +32,17 @@ def status(
     timeout_s: float,
     output: str,
     wait: str | None,
+    exit_code: bool,
 ) -> None:
     """Say what the server is and how much it holds."""
     path = control_path(state, control, config_file)
-    answer = _wait_for_role(path, wait, timeout_s) if wait else ask(path, "status", timeout_s=timeout_s)
+    answer = wait_for_role(path, wait, timeout_s) if wait else ask(path, "status", timeout_s=timeout_s)
     print_record(answer, output)
+    if exit_code:
+        raise SystemExit(EXIT_CODES.get(answer["role"], 1))
 
 
-def _wait_for_role(path: Path, role: str, timeout_s: float) -> dict[str, Any]:
+def wait_for_role(path: Path, role: str, timeout_s: float) -> dict[str, Any]:
     """Ask until the server has that role; a server that does not run yet is waited for as well."""
     end_s = time.monotonic() + timeout_s
     seen = "there was no server"
@@ -46,7 +52,7 @@ def _wait_for_role(path: Path, role: str, timeout_s: float) -> dict[str, Any]:
             raise ControlError(f"the server on {path} was not {role} within {timeout_s:g} s: {seen}")
         try:
             answer: dict[str, Any] = ask(path, "status", timeout_s=left_s)
-        except NoServer:
+        except (NoServer, Interrupted):
             seen = "there was no server"
         else:
             if answer.get("role") == role:

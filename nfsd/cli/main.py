@@ -13,7 +13,8 @@ import click
 from nfsd.cli.ask import clients, delegations, expire, locks, opens, status
 from nfsd.cli.blackout import blackout
 from nfsd.cli.check import check_config
-from nfsd.cli.serve import serve
+from nfsd.cli.move import demote, handover, promote
+from nfsd.cli.serve import serve, standby
 from nfsd.cli.store import store
 from nfsd.config import ConfigError
 from nfsd.control import ControlError
@@ -37,7 +38,9 @@ def understudy() -> None:
     """An NFSv4 server that keeps every client's state over its own death."""
 
 
-for command in (serve, status, clients, opens, locks, delegations, expire, blackout, store, check_config):
+SERVING = (serve, standby, promote, demote, handover)
+ASKING = (status, clients, opens, locks, delegations, expire, blackout, store, check_config)
+for command in (*SERVING, *ASKING):
     understudy.add_command(command)
 
 

@@ -73,9 +73,18 @@ def output_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def server_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The ways to name a running server, on a click command."""
+    return _named(function, 10.0)
+
+
+def move_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for commands that wait for what takes its time."""
+    return _named(function, 60.0)
+
+
+def _named(function: Callable[..., Any], timeout_s: float) -> Callable[..., Any]:
     path = click.Path(path_type=Path)
     function = click.option(
-        "--timeout", "timeout_s", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True,
+        "--timeout", "timeout_s", type=click.FloatRange(0.1, 3600), default=timeout_s, show_default=True,
         metavar="SECONDS", help="How long to wait for an answer.")(function)
     function = click.option(
         "--config", "config_file", type=path, metavar="FILE", help="The server's TOML file.")(function)

@@ -1,6 +1,6 @@
 """Reading the settings: a TOML file, then the command line over it, every error collected.
 
-Owns the file's shape ([server], [limits], [[export]], [[client]]) and the words of its errors.
+Owns the file's shape ([server], [limits], [cluster], [[export]], [[client]]) and the words of its errors.
 Must not know what an export option means, nor start anything.
 """
 
@@ -27,6 +27,7 @@ from nfsd.config.model import (
     Address,
     ClientRule,
     ClientSpec,
+    Cluster,
     Config,
     ConfigError,
     ExportSpec,
@@ -147,6 +148,15 @@ def _number(least: int, most: int, unit: str = "") -> Parser:
     return parse
 
 
+def _seconds(least: float, most: float) -> Parser:
+    def parse(value: Any, _base: Path) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            raise ValueError(f"{value!r} is not allowed: it must be a number from {least:g} to {most:g} seconds")
+        return float(value)
+
+    return parse
+
+
 _blackout_s = _number(0, 3600, " seconds")
 
 
@@ -176,6 +186,21 @@ _SERVER: dict[str, Parser] = {
     "server_scope": _text,
     "handles": _one_of(HANDLES),
 }
+_CLUSTER: dict[str, Parser] = {
+    "fence": _text,
+    "interface": _text,
+    "mount": _text,
+    "unmount": _text,
+    "address_up": _text,
+    "address_down": _text,
+    "handover": _text,
+    "hook_time_s": _number(1, 3600, " seconds"),
+    "drain_time_s": _number(1, 3600, " seconds"),
+    "pause_max_s": _seconds(0.1, 60),
+    "notify_fifo": _path,
+    "notify_name": _text,
+    "fault_file": _path,
+}
 _LIMITS: dict[str, Parser] = {
     item.name: _number(item.metadata["least"], item.metadata["most"]) for item in dataclasses.fields(Limits)
 }
@@ -191,6 +216,13 @@ def _export(path: Path, pseudo: str, options: str, clients: tuple[ClientSpec, ..
     return ExportSpec(path, pseudo, options, clients, where)
 
 
+def _is_one_address(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
 class _Reader:
     """Collects values and problems; the last value set for a name stands."""
 
@@ -198,6 +230,8 @@ class _Reader:
         self._problems: list[Problem] = []
         self._server: dict[str, Any] = {}
         self._limits: dict[str, int] = {}
+        self._cluster: dict[str, Any] | None = None
+        self._cluster_where = ""
         self._exports: list[ExportSpec] = []
         self._rules: list[ClientRule] = []
         self._origin: dict[str, tuple[str, bool]] = {}
@@ -251,19 +285,56 @@ class _Reader:
         except ValueError as error:
             self.problem(f"{where}: {name}", str(error))
 
+    def begin_cluster(self, where: str) -> None:
+        """There is a [cluster] table, however empty."""
+        self._cluster, self._cluster_where = {}, where
+
+    def set_cluster(self, name: str, value: Any, where: str, base: Path) -> None:
+        assert self._cluster is not None
+        try:
+            self._cluster[name] = _CLUSTER[name](value, base)
+        except ValueError as error:
+            self.problem(f"{where}: {name}", str(error))
+
     def finish(self) -> Config:
         """The complete Config, or ConfigError."""
         self._check_exports()
+        self._check_cluster()
         if "state" not in self._server and "state" not in self._origin:
             message = "is missing: give --state DIR, or state = \"DIR\" in the file's [server]"
             self.problem("state", message, on_command_line=True)
         values = dict(self._server)
         values.setdefault("control", values.get("state", Path()) / "control")
+        if self._cluster is not None:
+            values.setdefault("durability", "power")
         values.setdefault("node", re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64] or "node")
         if self._problems:
             raise ConfigError(self._problems)
         limits = Limits(**self._limits)
-        return Config(exports=tuple(self._exports), clients=tuple(self._rules), limits=limits, **values)
+        cluster = Cluster(**self._cluster) if self._cluster is not None else None
+        return Config(
+            exports=tuple(self._exports), clients=tuple(self._rules), limits=limits, cluster=cluster, **values
+        )
+
+    def _check_cluster(self) -> None:
+        """What a node that may have to let others serve needs besides."""
+        cluster = self._cluster
+        if cluster is None:
+            return
+        if "fence" not in cluster:
+            message = 'is missing: a command that makes sure that the other node is off, or "manager", or "host"'
+            self.problem(f"{self._cluster_where}: fence", message)
+        if "notify_fifo" in cluster and "notify_name" not in cluster:
+            message = "is missing: notify_fifo needs the name of keepalived's instance or group"
+            self.problem(f"{self._cluster_where}: notify_name", message)
+        where = self._origin.get("listen", (self._cluster_where, False))[0]
+        listen = self._server.get("listen")
+        if listen is None or not _is_one_address(listen.host):
+            message = "must be the service address, e.g. 192.0.2.10:2049: it moves from node to node"
+            self.problem(f"{where}: listen", message)
+        if "control" not in self._server:
+            message = "is missing: each node needs its own, outside the state directory, which they share"
+            self.problem(f"{self._cluster_where}: control", message)
 
     def _check_exports(self) -> None:
         if not self._exports and not self._problems:
@@ -275,7 +346,8 @@ class _Reader:
             if other is not export:
                 message = f"pseudo path {export.pseudo} is taken by {other.path}: give another"
                 self.problem(export.where, message, on_command_line=export.where == "--export")
-            if not export.path.is_dir():
+            comes_later = self._cluster is not None and "mount" in self._cluster
+            if not comes_later and not export.path.is_dir():
                 message = f"{export.path} is no directory: make it, or correct the path"
                 self.problem(export.where, message, on_command_line=export.where == "--export")
 
@@ -304,12 +376,14 @@ class _FileReader:
                 self._read_tables(name, value, _EXPORT_KEYS, self._read_export)
             elif name == "client":
                 self._read_tables(name, value, _RULE_KEYS, self._read_rule)
-            elif name not in ("server", "limits"):
-                self._unknown("", name, ("server", "limits", "export", "client"))
+            elif name not in ("server", "limits", "cluster"):
+                self._unknown("", name, ("server", "limits", "cluster", "export", "client"))
             elif not isinstance(value, dict):
                 self._reader.problem(self._where("", name), f"{name} must be a table: write [{name}]")
             elif name == "server":
                 self._read_server(value)
+            elif name == "cluster":
+                self._read_cluster(value)
             else:
                 self._read_limits(value)
 
@@ -326,6 +400,14 @@ class _FileReader:
                 self._unknown("limits", key, _LIMITS)
             else:
                 self._reader.set_limit(key, value, self._where("limits", key))
+
+    def _read_cluster(self, table: dict[str, Any]) -> None:
+        self._reader.begin_cluster(self._where("cluster"))
+        for key, value in table.items():
+            if key not in _CLUSTER:
+                self._unknown("cluster", key, _CLUSTER)
+            else:
+                self._reader.set_cluster(key, value, self._where("cluster", key), self._base)
 
     def _read_tables(
         self, name: str, tables: Any, keys: tuple[str, ...], read: Callable[[dict[str, Any], int], None]

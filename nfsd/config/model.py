@@ -19,6 +19,8 @@ DURABILITIES = ("process", "power")
 BLACKOUT_RESPONSES = ("retry", "fail")
 RECOVERIES = ("resume", "reclaim")
 HANDLES = ("auto", "kernel", "table")
+FENCE_BY_MANAGER, FENCE_ON_HOST = "manager", "host"
+FENCES = (FENCE_BY_MANAGER, FENCE_ON_HOST)
 
 
 class Problem(NamedTuple):
@@ -113,6 +115,26 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """What this node does as one of several that can serve the same exports; commands are run by `/bin/sh -c`."""
+
+    fence: str
+    """A command; or one of `FENCES`."""
+    interface: str | None = None
+    mount: str | None = None
+    unmount: str | None = None
+    address_up: str | None = None
+    address_down: str | None = None
+    handover: str | None = None
+    hook_time_s: int = 30
+    drain_time_s: int = 10
+    pause_max_s: float = 1.0
+    notify_fifo: Path | None = None
+    notify_name: str | None = None
+    fault_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything that was chosen, complete and checked.
 
@@ -139,6 +161,7 @@ class Config:
     server_scope: str | None = None
     handles: str = "auto"
     limits: Limits = field(default_factory=Limits)
+    cluster: Cluster | None = None
 
 
 def as_plain(value: Any) -> Any:

@@ -7,12 +7,16 @@ must have been imported, because workers are forks of this process. It has no th
 A worker hears and says JSON objects, one a message, over its channel:
 
     to it      {"go": {...}}        take over: see `Supervisor._promote`
+               {"prepare": true}    be the second, which may look at what the first one serves
                {"warm_pid": PID}    who would take over from it
                {"stop": true}       end in good order
                {"reopen": true}     open the log file again
+               {"stand": {...}}     be the node's standby: see `nfsd.failover.group`, as for the next one
+               {"let_go": true}     nobody else holds the state directory's lock any more
     from it    {"warm": true}       whatever can be prepared is prepared
                {"serving": {...}}   it serves; how long each phase took, in seconds
                {"beat": true}       its event loop turns
+               {"standing": ...}, {"entering": ...}, {"lock": ...}, {"released": ...}, {"left": ...}
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ from typing import Any
 
 from nfsd import log as logging_
 from nfsd.failover import lifeline
+from nfsd.faults import EXIT_FAULT, EXIT_FENCED
 from nfsd.log import get_logger
 from nfsd.service import Notifier
 
@@ -43,7 +48,6 @@ WARM_AFTER_S = 0.02
 """How long a new active worker has the processors for itself before the next warm one is made."""
 MESSAGE_SIZE_MAX = 64 * 1024
 EXIT_FAILED = 1
-EXIT_FAULT = 70  # sysexits.h: EX_SOFTWARE
 
 log = get_logger()
 
@@ -68,16 +72,16 @@ class Worker:
         with contextlib.suppress(OSError):
             self.channel.send(json.dumps(message).encode())
 
-    def heard(self) -> list[dict[str, Any]]:
-        """The messages that have arrived."""
-        messages: list[dict[str, Any]] = []
+    def heard(self) -> list[tuple[dict[str, Any], list[int]]]:
+        """The messages that have arrived, each with the descriptors that came with it."""
+        messages: list[tuple[dict[str, Any], list[int]]] = []
         with contextlib.suppress(BlockingIOError):
             try:
-                while data := self.channel.recv(MESSAGE_SIZE_MAX):
-                    messages.append(json.loads(data))
+                while (received := socket.recv_fds(self.channel, MESSAGE_SIZE_MAX, 1))[0]:
+                    messages.append((json.loads(received[0]), list(received[1])))
             except ConnectionError:
-                data = b""
-            self.silent = not data
+                received = (b"", [], 0, None)
+            self.silent = not received[0]
         return messages
 
     def close(self) -> None:
@@ -94,16 +98,23 @@ def delay_after(quick_deaths: int) -> float:
 
 
 class Supervisor:
-    """Runs `work(channel)` in worker processes; its result is the worker's exit code.
+    """Runs `work(channel, lock)` in worker processes; its result is the worker's exit code.
 
-    `watchdog_s` is how soon the service manager gives us up; a sign of life goes out whenever the active
-    worker's event loop has turned.
+    `lock` is the descriptor of the state directory's lock, -1 while this node does not hold it. `watchdog_s` is
+    how soon the service manager gives us up; a sign of life goes out whenever the active worker's event loop has
+    turned.
     """
 
     def __init__(
-        self, work: Callable[[socket.socket], int], *, notifier: Notifier, watchdog_s: float | None = None
+        self,
+        work: Callable[[socket.socket, int], int],
+        *,
+        lock: int = -1,
+        notifier: Notifier,
+        watchdog_s: float | None = None,
     ) -> None:
         self._work = work
+        self._lock = lock
         self._notifier = notifier
         self._watchdog_s = watchdog_s
         self._active: Worker | None = None
@@ -120,11 +131,15 @@ class Supervisor:
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; the exit code. A second signal ends everything at once."""
         self._catch_signals()
-        self._promote(None)
+        self._begin()
         while self._exit_code is None:
             self._turn()
         self._end_warm()
         return self._exit_code
+
+    def _begin(self) -> None:
+        """Start the first worker."""
+        self._promote(None)
 
     # -- signals ------------------------------------------------------------------------------------------
 
@@ -171,9 +186,10 @@ class Supervisor:
             if not worker.silent:
                 poll.register(worker.channel, select.POLLIN)
             poll.register(worker.pidfd, select.POLLIN)
-        wait_s = None if self._warm_at is None else max(0.0, self._warm_at - time.monotonic())
+        wait_s = self._patience_s()
         ready = {descriptor for descriptor, _ in poll.poll(None if wait_s is None else wait_s * 1000)}
         noticed = time.monotonic()
+        self._woken()
         if self._wakeup.fileno() in ready:
             self._signalled()
         for worker in workers:
@@ -186,8 +202,16 @@ class Supervisor:
         if self._warm_at is not None and time.monotonic() >= self._warm_at:
             self._make_warm()
 
+    def _patience_s(self) -> float | None:
+        """How long to wait if nothing happens; None: for ever."""
+        return None if self._warm_at is None else max(0.0, self._warm_at - time.monotonic())
+
+    def _woken(self) -> None:
+        """Something has happened, or the patience is over."""
+
     def _hear(self, worker: Worker) -> None:
-        for message in worker.heard():
+        for message, descriptors in worker.heard():
+            self._take(worker, message, descriptors)
             if message.get("warm"):
                 worker.prepared = True
                 self._warm_deaths = 0
@@ -195,6 +219,11 @@ class Supervisor:
                 self._serves(worker)
             if worker is self._active and self._watchdog_s is not None and worker.served_since is not None:
                 self._notifier.tell("WATCHDOG=1")
+
+    def _take(self, worker: Worker, message: dict[str, Any], descriptors: list[int]) -> None:
+        """What else a message says; a descriptor that came with it and is not kept has to be closed."""
+        for descriptor in descriptors:
+            os.close(descriptor)
 
     def _serves(self, worker: Worker) -> None:
         worker.served_since = time.monotonic()
@@ -206,7 +235,7 @@ class Supervisor:
 
     def _ended(self, worker: Worker, noticed: float) -> None:
         """A worker has ended: nothing of it runs any more."""
-        heard = worker.heard()
+        self._hear(worker)
         ending = os.waitid(os.P_PIDFD, worker.pidfd, os.WEXITED)
         code = ending.si_status if ending is not None and ending.si_code == os.CLD_EXITED else None
         number = ending.si_status if ending is not None and code is None else None
@@ -218,19 +247,24 @@ class Supervisor:
             self._warm_died(worker, cause)
             return
         self._active = None
-        self._has_served = self._has_served or any("serving" in message for message in heard)
         if self._stopping:
             self._exit_code = 0 if code == 0 else EXIT_FAILED
             return
-        if self._has_served:
+        self._replace(worker, code, noticed)
+        # Only now: clients wait.
+        log.warning("worker.died", role=role, worker_pid=worker.pid, **cause)
+
+    def _replace(self, worker: Worker, code: int | None, noticed: float) -> None:
+        """The worker that served has ended, with this exit code or by a signal: let another one serve, or none."""
+        if code == EXIT_FENCED:
+            self._exit_code = EXIT_FAILED
+        elif self._has_served:
             self._count_death(worker)
             self._takeovers += 1
             self._promote(noticed)
         else:
             # It has said why; what is wrong at the first start does not mend by itself.
             self._exit_code = code or EXIT_FAILED
-        # Only now: clients wait.
-        log.warning("worker.died", role=role, worker_pid=worker.pid, **cause)
 
     # -- who serves ---------------------------------------------------------------------------------------
 
@@ -263,6 +297,7 @@ class Supervisor:
         if self._stopping or self._warm is not None or self._active is None:
             return
         self._warm = self._spawn()
+        self._warm.say(prepare=True)
         self._active.say(warm_pid=self._warm.pid)
 
     def _warm_died(self, worker: Worker, cause: dict[str, Any]) -> None:
@@ -325,7 +360,7 @@ class Supervisor:
             self._wakeup_write.close()
             lifeline.die_with(supervisor_pid, life)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            code = self._work(channel)
+            code = self._work(channel, self._lock)
             sys.stdout.flush()
             sys.stderr.flush()
         except BaseException:

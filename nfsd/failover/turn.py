@@ -24,6 +24,26 @@ class Turn:
     supervisor_pid: int
     beat_s: float | None = None
     warm_pid: int | None = None
+    phases: Phases | None = None
+    """What has been counted already of a takeover from another node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stand:
+    """What the supervisor says to the worker that is its node's standby.
+
+    `delay_s` is how long to wait first, because others died quickly. `promote` is in whose name it
+    shall try to take over, `after_s` from now; `fenced` is why this node may not serve until somebody says that it
+    may, or empty.
+    """
+
+    delay_s: float
+    promote: str | None
+    after_s: float
+    fenced: str
+    takeovers: int
+    supervisor_pid: int
+    beat_s: float | None
 
 
 class Phases:

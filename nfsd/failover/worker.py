@@ -13,13 +13,13 @@ import json
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from nfsd import log as logging_
 from nfsd.config import Config, as_plain
 from nfsd.control import ControlServer, ControlTarget
-from nfsd.failover.turn import Turn
+from nfsd.failover.turn import Stand, Turn
 from nfsd.log import get_logger
 from nfsd.metrics import MetricsServer, Snapshot
 from nfsd.service import Notifier
@@ -29,7 +29,14 @@ MESSAGE_SIZE_MAX = 64 * 1024
 log = get_logger()
 
 
-class Served(ControlTarget, Protocol):
+class Measured(ControlTarget, Protocol):
+    """What can be asked, and has figures."""
+
+    def metrics(self) -> Snapshot:
+        """The figures at this moment."""
+
+
+class Served(Measured, Protocol):
     """The server, as the process that runs it sees it."""
 
     async def start(self) -> None:
@@ -38,14 +45,11 @@ class Served(ControlTarget, Protocol):
     async def stop(self) -> None:
         """Finish what runs, make it durable, close the store. May be called after a failed start."""
 
-    def metrics(self) -> Snapshot:
-        """The figures at this moment."""
-
 
 class Resumable(Served, Protocol):
     """A server that can be prepared before it is its turn."""
 
-    def prepare(self) -> None:
+    def prepare(self, *, mounted: bool = True) -> None:
         """Do all that needs neither the store nor the event loop. Never raises: `start` meets what is wrong."""
 
     def take_turn(self, turn: Turn) -> None:
@@ -81,7 +85,7 @@ async def run(
         _say_ready(config, server)
         tell = (notifier or Notifier({})).tell
         tell("READY=1", "STATUS=serving")
-        await _until(stop, lambda: tell("WATCHDOG=1"), watchdog_s and watchdog_s / 4)
+        await until(stop, lambda: tell("WATCHDOG=1"), watchdog_s and watchdog_s / 4)
         tell("STOPPING=1")
     finally:
         await figures.stop()
@@ -93,7 +97,7 @@ async def run(
 class Figures:
     """The figures' socket, if one is asked for."""
 
-    def __init__(self, config: Config, server: Served) -> None:
+    def __init__(self, config: Config, server: Measured) -> None:
         self._server = MetricsServer(config.metrics, server.metrics) if config.metrics is not None else None
 
     async def start(self) -> None:
@@ -124,7 +128,10 @@ class Channel:
         self._connection = connection
         self.stop = asyncio.Event()
         self.turn: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
-        self._warm_pid: int | None = None
+        self.stand: asyncio.Future[Stand] = asyncio.get_running_loop().create_future()
+        self.prepare: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.let_go = asyncio.Event()
+        self.warm_pid: int | None = None
         connection.setblocking(False)
         asyncio.get_running_loop().add_reader(connection, self._hear)
 
@@ -135,6 +142,10 @@ class Channel:
         except OSError as error:
             log.warning("worker.unheard", reason=str(error))
 
+    def pass_on(self, descriptor: int, **message: Any) -> None:
+        """Tell the supervisor, and give it a descriptor.  Raises OSError."""
+        socket.send_fds(self._connection, [json.dumps(message).encode()], [descriptor])
+
     def _hear(self) -> None:
         data = self._connection.recv(MESSAGE_SIZE_MAX)
         if not data:
@@ -144,18 +155,34 @@ class Channel:
         message = json.loads(data)
         if "go" in message:
             self.turn.set_result(Turn(**message["go"]))
-        if "warm_pid" in message and self.turn.done():
-            self.turn.result().warm_pid = message["warm_pid"]
+        if "stand" in message:
+            self.stand.set_result(Stand(**message["stand"]))
+        if "warm_pid" in message:
+            self.warm_pid = message["warm_pid"]
+            if self.turn.done():
+                self.turn.result().warm_pid = self.warm_pid
+        if "prepare" in message:
+            self.prepare.set_result(True)
+        if message.get("let_go"):
+            self.let_go.set()
         if message.get("stop"):
             self.stop.set()
         if message.get("reopen"):
             logging_.reopen()
 
 
+Life = Callable[[], Coroutine[Any, Any, int]]
+
+
 def run_worker(config: Config, make_server: Callable[[], Resumable], connection: socket.socket) -> int:
     """Be a worker until the end; the exit code.  SIGTERM ends it in good order, as the supervisor's word does."""
+    return live(lambda: _worker(config, make_server(), connection))
+
+
+def live(life: Life) -> int:
+    """Run a worker's life; its exit code, 1 if it could not go on, which is said and logged."""
     try:
-        return asyncio.run(_worker(config, make_server(), connection))
+        return asyncio.run(life())
     except Exception as error:
         # The last place an error can be told.
         log.exception("server.failed", reason=str(error))
@@ -183,8 +210,9 @@ async def _worker(config: Config, server: Resumable, connection: socket.socket) 
     if turn.first:
         log.info("server.starting", config=as_plain(config))
     else:
-        # It runs as soon as the server's start leaves it a moment, and can say then what keeps it.
-        answering = asyncio.create_task(_start_side("control", turn, control.start))
+        # It runs as soon as the server's start leaves it a moment, and can say then what keeps it. Clients go
+        # first: without it they are served as well.
+        answering = asyncio.create_task(start_side("control", control.start))
     if turn.delay_s:
         await asyncio.wait((stopping,), timeout=turn.delay_s)
     try:
@@ -192,10 +220,10 @@ async def _worker(config: Config, server: Resumable, connection: socket.socket) 
             await server.start()
             if answering is None:
                 await control.start()
-            await _start_side("metrics", turn, figures.start)
+            await (figures.start() if turn.first else start_side("metrics", figures.start))
             channel.say(serving=server.status()["recovery"])
             _say_ready(config, server, aloud=turn.first)
-            await _until(channel.stop, lambda: channel.say(beat=True), turn.beat_s)
+            await until(channel.stop, lambda: channel.say(beat=True), turn.beat_s)
     finally:
         await figures.stop()
         if answering is not None:
@@ -206,17 +234,15 @@ async def _worker(config: Config, server: Resumable, connection: socket.socket) 
     return 0
 
 
-async def _start_side(name: str, turn: Turn, start: Callable[[], Any]) -> None:
-    """Start what stands beside the server. At a takeover clients go first: without it they are served as well."""
+async def start_side(name: str, start: Callable[[], Any]) -> None:
+    """Start what stands beside a server that takes over, or log why it could not be."""
     try:
         await start()
     except Exception as error:
-        if turn.first:
-            raise
         log.error("worker.without", part=name, reason=str(error))
 
 
-async def _until(stop: asyncio.Event, beat: Callable[[], None], beat_s: float | None) -> None:
+async def until(stop: asyncio.Event, beat: Callable[[], None], beat_s: float | None) -> None:
     """Wait for the end, and say all the while that the event loop turns, if somebody wants to know."""
     while not stop.is_set():
         if beat_s is not None:

@@ -17,7 +17,7 @@ STANDARD = sys.stdlib_module_names
 
 # From the bottom up. A module may import its own layer and those below; never upward.
 LAYERS: list[tuple[str, ...]] = [
-    ("errors", "faults", "log", "config", "metrics", "control", "duplicates", "service", "sockets"),
+    ("errors", "faults", "log", "config", "metrics", "control", "connections", "duplicates", "service", "sockets"),
     ("vfs", "exports"),
     ("state", "attributes"),
     ("ops",),

@@ -1,0 +1,122 @@
+"""The table of open connections: how many there may be, letting all of them run dry, and who was connected.
+
+Owns the counts, the limits' check, and the PEER records, by which another node can tell the clients of a node that
+died that their connections are dead. Must not know requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from nfsd.config import Limits
+from statestore import PEER, ChangeSet
+
+if TYPE_CHECKING:
+    from nfsd.transport import Connection
+
+POLL_S = 0.001
+# A peer that does not take its last replies in this time may ask for them again.
+SEE_OFF_S = 1.0
+
+Peer = tuple[str, int]
+
+
+def peer_key(peer: Peer) -> bytes:
+    """The key of a peer's record: its address and port."""
+    return f"{peer[0]} {peer[1]}".encode()
+
+
+def peer_of(key: bytes) -> Peer:
+    """The address and port in the key of a record.  Raises ValueError."""
+    address, _, port = key.decode().partition(" ")
+    return address, int(port)
+
+
+class Connections:
+    """All open connections of one server.  `commit` is set where connections are to be recorded."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.accepted = 0
+        self.refused: Counter[str] = Counter()
+        self.commit: Callable[[ChangeSet], int] | None = None
+        self.past: list[bytes] = []
+        """Keys of the records of connections that an earlier process had."""
+        self._limits = limits
+        self._open: dict[int, Connection] = {}
+        self._of_address: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def next_number(self) -> int:
+        """A number for a connection that is being accepted."""
+        self.accepted += 1
+        return self.accepted
+
+    def opened(self, connection: Connection) -> str:
+        """Count a connection; the limit that it breaks, if it breaks one."""
+        limits = self._limits
+        refusal = ""
+        if len(self._open) >= limits.connections_max:
+            refusal = "connections_max"
+        elif self._of_address[connection.address] >= limits.connections_per_address_max:
+            refusal = "connections_per_address_max"
+        self._open[connection.number] = connection
+        self._of_address[connection.address] += 1
+        if refusal:
+            self.refused[refusal] += 1
+        elif self.commit is not None:
+            changes = ChangeSet()
+            changes.put(PEER, peer_key((connection.address, connection.port)), b"")
+            self.commit(changes)
+        return refusal
+
+    def closed(self, connection: Connection) -> None:
+        """Count a connection out."""
+        if self._open.pop(connection.number, None) is None:
+            return
+        self._of_address[connection.address] -= 1
+        if not self._of_address[connection.address]:
+            del self._of_address[connection.address]
+        if self.commit is not None:
+            changes = ChangeSet()
+            changes.remove(PEER, peer_key((connection.address, connection.port)))
+            self.commit(changes)
+
+    def take_past(self) -> list[Peer]:
+        """Whom an earlier process was connected with, and forget them."""
+        past, self.past = self.past, []
+        if past and self.commit is not None:
+            changes = ChangeSet()
+            now_open = {peer_key((each.address, each.port)) for each in self._open.values()}
+            for key in past:
+                if key not in now_open:
+                    changes.remove(PEER, key)
+            self.commit(changes)
+        return [peer_of(key) for key in past]
+
+    async def run_dry(self, limit_s: float) -> None:
+        """Read nothing more from anybody, and wait until all that runs is finished and every reply has arrived.
+
+        Raises TimeoutError if something still runs after `limit_s`.
+        """
+        self.commit = None
+        for connection in self._open.values():
+            connection.hold()
+        end_s = time.monotonic() + limit_s
+        while any(each.in_flight for each in self._open.values()):
+            if time.monotonic() >= end_s:
+                raise TimeoutError(f"requests still run after {limit_s:g} s")
+            await asyncio.sleep(POLL_S)
+        end_s = time.monotonic() + SEE_OFF_S
+        while any(each.unsent() for each in self._open.values()) and time.monotonic() < end_s:
+            await asyncio.sleep(POLL_S)
+
+    def finish(self) -> None:
+        """Close all of them, with a reset (see Connection)."""
+        for connection in list(self._open.values()):
+            connection.finish()

@@ -1,0 +1,125 @@
+"""Who holds a state directory, in a file beside the store, for the next who wants it.
+
+Owns that file (`holder`), and the end of a holder that runs on this very machine. Must not know the store.
+The file is a help, no lock: it says whether the last holder let go by itself, and how its processes are found.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import select
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from nfsd.log import get_logger
+
+FILE_NAME = "holder"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_START_TIME_FIELD = 19  # proc(5), starttime: the 22nd field, counted from the third
+
+log = get_logger()
+
+
+class HolderLives(Exception):
+    """The holder could not be ended; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A node that holds, or held, a state directory. All its processes end with `pid`, its supervisor.
+
+    `started` is the process's start in clock ticks since `boot_id`'s boot: with it an id that was used again is
+    told from the process that is meant.
+    """
+
+    node: str
+    pid: int
+    started: int
+    boot_id: str
+    released: bool
+
+    @classmethod
+    def this_node(cls, node: str, pid: int) -> Holder:
+        """The holder that `pid` of this machine is.  Raises ProcessLookupError."""
+        return cls(node=node, pid=pid, started=_started(pid), boot_id=_boot_id(), released=False)
+
+
+def _boot_id() -> str:
+    return _BOOT_ID.read_text().strip()
+
+
+def _started(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError as error:
+        raise ProcessLookupError(f"there is no process {pid}") from error
+    return int(text.rpartition(")")[2].split()[_START_TIME_FIELD])
+
+
+def read_holder(directory: Path) -> Holder | None:
+    """Who held the directory last; None if that cannot be read, as on a disk that is not mounted yet."""
+    try:
+        fields = json.loads((directory / FILE_NAME).read_text())
+        return Holder(**{field.name: fields[field.name] for field in dataclasses.fields(Holder)})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("holder.unreadable", directory=str(directory), reason=repr(error))
+        return None
+
+
+def write_holder(directory: Path, holder: Holder) -> None:
+    """Say durably who holds the directory, or that nobody does any more.  Raises OSError."""
+    made = directory / f"{FILE_NAME}.new"
+    descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, json.dumps(dataclasses.asdict(holder)).encode() + b"\n")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(made, directory / FILE_NAME)
+    about = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(about)
+    finally:
+        os.close(about)
+
+
+def end_holder(holder: Holder, limit_s: float) -> None:
+    """Kill a holder on this machine, stopped or not, and wait for its end; blocks.
+
+    Returns at once if it has ended, or the machine has started anew since.  Raises HolderLives.
+    """
+    if holder.boot_id != _boot_id():
+        return
+    try:
+        descriptor = os.pidfd_open(holder.pid)
+    except ProcessLookupError:
+        return
+    except OSError as error:
+        raise HolderLives(f"process {holder.pid} of {holder.node} cannot be reached: {error.strerror}") from error
+    try:
+        if _started(holder.pid) != holder.started:
+            return
+        log.warning("holder.killed", holder=holder.node, holder_pid=holder.pid)
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        _wait(descriptor, limit_s, holder)
+    except ProcessLookupError:
+        return
+    except PermissionError as error:
+        raise HolderLives(f"process {holder.pid} of {holder.node} may not be killed by this user") from error
+    finally:
+        os.close(descriptor)
+
+
+def _wait(descriptor: int, limit_s: float, holder: Holder) -> None:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    began = time.monotonic()
+    if not poll.poll(limit_s * 1000):
+        waited_s = time.monotonic() - began
+        raise HolderLives(f"process {holder.pid} of {holder.node} still lives {waited_s:.1f} s after SIGKILL")

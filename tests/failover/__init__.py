@@ -1,0 +1,1 @@
+"""Tests of what two nodes need: addresses that move, commands, service managers, the examples."""
