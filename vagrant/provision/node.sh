@@ -64,6 +64,20 @@ shared_disk() {
     fi
 }
 
+settle() {
+    # Until this node serves, or stands by for one that does: a node that only just looks for its part would power
+    # off the other one, which Vagrant is about to boot.
+    for _ in $(seq 60); do
+        case $(understudy status --control /run/understudy/nfs.sock --exit-code >/dev/null 2>&1; echo $?) in
+            0) return ;;
+            10) if timeout 1 bash -c "exec 3<>/dev/tcp/$SERVICE_ADDRESS/2049" 2>/dev/null; then return; fi ;;
+        esac
+        sleep 1
+    done
+    echo "nobody serves: see journalctl -u understudy@nfs -u keepalived" >&2
+    exit 1
+}
+
 packages
 interface=$(ip -o -4 address show to "$ADDRESS" | awk '{ print $2; exit }')
 install -d -m 755 /etc/understudy /var/log/understudy
@@ -91,3 +105,4 @@ systemctl restart answer-peer.socket
 systemctl stop keepalived
 systemctl restart understudy@nfs
 systemctl start keepalived
+settle
