@@ -118,7 +118,8 @@ def run_case(place: Place, harm: str, number: int) -> Evidence:
     taker = taker_of(place, harm, victim, other)
     regions = taker.regions(f"{path}/unstable")
     time.sleep(patience.settle_s)
-    files = [client.stop(patience.load_s) for client in place.clients]
+    # The rival first: it would rightly be granted the lock of one who has ended.
+    files = [client.stop(patience.load_s) for client in reversed(place.clients)][::-1]
     after = [client.stats() for client in place.clients]
     complaints = [line for client in place.clients for line in client.complaints()]
     victim.restore()

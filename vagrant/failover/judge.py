@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from .load import REGION_SIZE
+from .load import REGION_SIZE, newest
 from .places import CUT, FREEZE, HANDOVER, KILL_DAEMON, KILL_WORKER, POWER_OFF
 
 # By these a client introduces itself, or claims what it had: after the mount each one means that it lost something.
@@ -44,7 +44,7 @@ class Evidence:
     events: dict[str, list[dict[str, Any]]]
     """What each node's daemon logged since the harm."""
     regions: list[int]
-    """Regions of `unstable` on the disk when the part had just been taken over."""
+    """What was in each place of `unstable` on the disk when the part had just been taken over."""
     power_loses_data: bool
     stall_max_s: float
     quiet_s: float
@@ -119,7 +119,8 @@ def _introductions(evidence: Evidence) -> list[str]:
 def lost_regions(evidence: Evidence) -> list[int]:
     """Regions that the victim had acknowledged before the harm, and that were not on the disk after it."""
     acknowledged = sum(moment < evidence.moment - EARLY_S for moment in steps(evidence).get("unstable", []))
-    return sorted(set(range(acknowledged)) - set(evidence.regions))
+    there = dict(enumerate(evidence.regions))
+    return [number for place, number in enumerate(newest(acknowledged)) if there.get(place, -1) < number]
 
 
 def written_again(evidence: Evidence) -> int:

@@ -3,7 +3,7 @@
 
     load.py work OUT DIRECTORY INTERVAL_S LIMIT_S KIND...     # until OUT/stop is there, at most LIMIT_S
     load.py stats MOUNT_POINT                                 # the mount's counters, as JSON
-    load.py regions FILE                                      # which regions of a file of `unstable` are whole
+    load.py regions FILE                                      # the number of each whole region in a file of `unstable`
 
 OUT is on the client's own disk: KIND.log has a line `SECONDS NUMBER` (wall clock) for each step, errors.log what
 failed, KIND.done what was found when the work ended. Standard library only, no import of this package: it runs where
@@ -30,7 +30,7 @@ Work = Iterator[dict[str, object] | None]
 BLOCK_SIZE = 4096
 LOCK_OFFSET, LOCK_SIZE = 4096, 100
 # More than one WRITE each: a single one would be asked for FILE_SYNC instead of UNSTABLE.
-REGION_SIZE, REGIONS_MAX, REGION_INTERVAL_S = 3 << 19, 24, 1.0
+REGION_SIZE, PLACES, REGION_INTERVAL_S = 3 << 19, 12, 1.0
 SYNC_FILE_RANGE_ALL = 7  # wait before, write, wait after; and no COMMIT
 SYS_STATX, AT_FDCWD, AT_STATX_FORCE_SYNC, STATX_BASIC_STATS = 332, -100, 0x2000, 0x7FF
 libc = ctypes.CDLL(None, use_errno=True)
@@ -39,6 +39,11 @@ libc = ctypes.CDLL(None, use_errno=True)
 def region(number: int) -> bytes:
     """What a region holds."""
     return (b"%015d\n" % number) * (REGION_SIZE // 16)
+
+
+def newest(count: int) -> list[int]:
+    """The numbers in all places after so many regions were written, one place after the other, round and round."""
+    return [count - 1 - (count - 1 - place) % PLACES for place in range(min(count, PLACES))]
 
 
 def append(directory: str) -> Work:
@@ -129,17 +134,15 @@ def unstable(directory: str) -> Work:
     fd = os.open(f"{directory}/unstable", os.O_RDWR | os.O_CREAT, 0o644)
     count = 0
     while (yield None) is None:
-        if count == REGIONS_MAX:
-            continue
-        os.pwrite(fd, region(count), count * REGION_SIZE)
-        start, size = ctypes.c_long(count * REGION_SIZE), ctypes.c_long(REGION_SIZE)
-        if libc.sync_file_range(fd, start, size, SYNC_FILE_RANGE_ALL):
+        place = count % PLACES * REGION_SIZE
+        os.pwrite(fd, region(count), place)
+        if libc.sync_file_range(fd, ctypes.c_long(place), ctypes.c_long(REGION_SIZE), SYNC_FILE_RANGE_ALL):
             raise OSError(ctypes.get_errno(), "sync_file_range")
         count += 1
     os.fsync(fd)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    found = [os.pread(fd, REGION_SIZE, number * REGION_SIZE) == region(number) for number in range(count)]
-    yield {"right": all(found), "count": count, "size": count * REGION_SIZE}
+    found = regions(f"{directory}/unstable")
+    yield {"right": found == newest(count), "count": count, "size": count * REGION_SIZE}
 
 
 KINDS: dict[str, Callable[[str], Work]] = {
@@ -199,9 +202,13 @@ def stats(mounted_on: str) -> dict[str, list[int]]:
 
 
 def regions(path: str) -> list[int]:
-    """Numbers of the regions of a file that hold what they should."""
+    """What is in each place of a file: a region's number, or -1 if no region is whole there."""
+    found = []
     with open(path, "rb") as file:
-        return [number for number in range(REGIONS_MAX) if file.read(REGION_SIZE) == region(number)]
+        while data := file.read(REGION_SIZE):
+            number = int(data[:15]) if data[:15].isdigit() else -1
+            found.append(number if number >= 0 and data == region(number) else -1)
+    return found
 
 
 def main(words: list[str]) -> int:

@@ -64,7 +64,7 @@ class Node(ABC):
 
     @abstractmethod
     def regions(self, path: str) -> list[int]:
-        """Which regions of a file of the load `unstable` are on its disk (`load.py regions`); path in the export."""
+        """What of a file of the load `unstable` is on its disk (`load.py regions`); path in the export."""
 
 
 class Client(ABC):
