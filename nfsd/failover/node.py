@@ -102,10 +102,11 @@ class Node:
     async def stand(self, stand: Stand) -> None:
         """Be the node's standby: this process began with nothing on stage.  Raises OSError."""
         self._supervisor_pid, self._takeovers = stand.supervisor_pid, stand.takeovers
-        self._role = FENCED if stand.fenced else STANDBY
         self._fault.write(True)
         if stand.fenced:
+            self._role = DRAINING
             await self._clean_up("fenced")
+            self._role = FENCED
         elif not stand.promote and announce.has_address(self._address):
             # Left over from a process that died with the node's part: the manager has to take it away first.
             await self._clean_up("stop")
@@ -222,6 +223,10 @@ class Node:
             log.info("fence.unneeded", reason="the last holder has let go", holder=holder.node if holder else None)
             return
         ours = holder is not None and holder.node == self._config.node
+        if holder is not None and holder.pid == self._supervisor_pid and ours:
+            # This very daemon: it was fenced, or failed on the way, and has no other process any more.
+            log.info("fence.unneeded", reason="this daemon was the last holder")
+            return
         if holder is not None and (ours or fence == FENCE_ON_HOST):
             await asyncio.to_thread(end_holder, holder, limit_s)
         if ours or fence in (FENCE_BY_MANAGER, FENCE_ON_HOST):

@@ -103,6 +103,10 @@ class Network:
         """Cut a node's cable: nothing leaves it or reaches it, and the node's own link looks as before."""
         self.bridge.run(f"ip link set port-{name} nomaster")
 
+    def mend(self, name: str) -> None:
+        """Plug a node's cable in again."""
+        self.bridge.run(f"ip link set port-{name} master br0")
+
     def mac(self, name: str) -> str:
         """The link-layer address of a node."""
         return self.nodes[name].run("ip -br link show eth0").split()[2]

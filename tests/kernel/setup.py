@@ -1,4 +1,4 @@
-"""Installs what the kernel tests need: `python -m tests.kernel.setup`.
+"""Installs what the kernel tests and the failover tests need: `python -m tests.kernel.setup`.
 
 Says what it installed and what it could not. It ends with 0 even when something is still missing, so that
 `make test` goes on and those tests are skipped; `--strict` (for CI) ends with 1 then.
@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+
+from tests.failover import packages as failover
 
 from .packages import complaint, missing_packages
 
@@ -40,13 +42,13 @@ def install(packages: list[str]) -> None:
 def main(arguments: list[str]) -> int:
     """Install what is missing where that is possible, and report."""
     peer = "ganesha" if "--peer=ganesha" in arguments else "understudy"
-    missing = missing_packages(peer)
+    missing = list(dict.fromkeys(missing_packages(peer) + failover.missing_packages(failover.ALL)))
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
-        print("kernel tests: installing", *missing, flush=True)
+        print("kernel and failover tests: installing", *missing, flush=True)
         install(missing)
-    reason = complaint(peer)
-    print(reason or "kernel tests: everything they need is installed")
-    return 1 if reason and "--strict" in arguments else 0
+    reasons = [reason for reason in (complaint(peer), failover.complaint(failover.ALL)) if reason]
+    print("\n".join(reasons) or "kernel and failover tests: everything they need is installed")
+    return 1 if reasons and "--strict" in arguments else 0
 
 
 if __name__ == "__main__":

@@ -85,10 +85,11 @@ class Connection:
         gid: int = 0,
         groups: tuple[int, ...] = (),
         source_port: int = 0,
-        source: str = "127.0.0.1",
+        source: str = "",
+        address: str = "127.0.0.1",
     ) -> None:
         self.credential = auth_sys(uid, gid, groups)
-        self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_S, source_address=(source, source_port))
+        self.socket = socket.create_connection((address, port), TIMEOUT_S, source_address=(source, source_port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._xid = int.from_bytes(os.urandom(4), "big")
 
