@@ -147,7 +147,8 @@ def _power(evidence: Evidence) -> list[str]:
     problems = []
     if evidence.harm in (CUT, FREEZE, POWER_OFF) and evidence.fenced != [evidence.victim]:
         problems.append(f"the fence device switched off {evidence.fenced or 'nobody'}, not {evidence.victim}")
-    if evidence.harm in (HANDOVER, KILL_WORKER, KILL_DAEMON) and (evidence.fenced or evidence.rebooted):
+    # A daemon that was killed may leave something behind that only the power switch ends.
+    if evidence.harm in (HANDOVER, KILL_WORKER) and (evidence.fenced or evidence.rebooted):
         problems.append(f"switched off: {evidence.fenced or evidence.rebooted}, though nothing had to be")
     expected = {KILL_WORKER: (True,), KILL_DAEMON: (True, False)}.get(evidence.harm, (False,))
     if (evidence.taker == evidence.victim) not in expected:

@@ -188,11 +188,14 @@ def start(out: Path, directory: str, interval_s: float, limit_s: float, kinds: l
     return int(any(codes))
 
 
-def stats(mounted_on: str) -> dict[str, list[int]]:
-    """The counters of an NFS mount by operation: requests, transmissions, time-outs, bytes sent, ..."""
+def stats(text: str, mounted_on: str) -> dict[str, list[int]]:
+    """The counters of an NFS mount by operation: requests, transmissions, time-outs, bytes sent, ...
+
+    `text` is /proc/self/mountstats.
+    """
     found: dict[str, list[int]] = {}
     inside = False
-    for line in Path("/proc/self/mountstats").read_text().splitlines():
+    for line in text.splitlines():
         words = line.split()
         if line.startswith("device "):
             inside = len(words) > 4 and words[4] == mounted_on
@@ -214,7 +217,7 @@ def regions(path: str) -> list[int]:
 def main(words: list[str]) -> int:
     """As the module's docstring says."""
     if words[0] == "stats":
-        print(json.dumps(stats(words[1])))
+        print(json.dumps(stats(Path("/proc/self/mountstats").read_text(), words[1])))
         return 0
     if words[0] == "regions":
         print(json.dumps(regions(words[1])))

@@ -25,10 +25,10 @@ from .places import Client, Node, Patience, Place
 
 VAGRANTFILE = Path(__file__).resolve().parents[1] / "Vagrantfile"
 SERVICE = "192.168.56.10:/work"
-CONTROL = "/run/understudy/nfs.sock"
+CONTROL = "/run/understudy/alpha.sock"
 LOAD = "/opt/understudy-source/vagrant/failover/load.py"
-LOG = "/var/log/understudy/nfs.log"
-EXPORT = "/srv/nfs/work"
+LOG = "/var/log/understudy/alpha.log"
+EXPORT = "/srv/nfs/alpha/work"
 OUT = "/var/tmp/understudy-load"
 MOUNTS = (("4.2", "/mnt/nfs"), ("4.1", "/mnt/other"))
 SSH_TIMEOUT_S, BOOT_TIMEOUT_S, VAGRANT_TIMEOUT_S = 60.0, 300.0, 120.0
@@ -125,7 +125,7 @@ class VirtualNode(Node):
         if harm == places.KILL_WORKER:
             self.shell.text(f"kill -9 {pid}")
         elif harm == places.KILL_DAEMON:
-            self.shell.text("systemctl kill --signal=KILL --kill-whom=all understudy@nfs")
+            self.shell.text("systemctl kill --signal=KILL --kill-whom=all understudy@alpha")
         elif harm == places.HANDOVER:
             self.shell.text(f"understudy handover --control {CONTROL}", 120)
         elif harm == places.POWER_OFF:

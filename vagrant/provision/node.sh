@@ -1,5 +1,5 @@
 #!/bin/bash
-# Make this machine a node: the program from the checkout, the shared disk, keepalived, the service group `nfs`.
+# Make this machine a node: the program from the checkout, the shared disk, keepalived, the service group `alpha`.
 # Runs as root in the guest, may run again at any time. The variables come from the Vagrantfile.
 set -eu
 source_tree=/opt/understudy-source
@@ -53,14 +53,14 @@ shared_disk() {
         [ "$(wc -w <<<"$disk")" = 1 ] || { echo "the shared disk was not found: '$disk'" >&2; exit 1; }
     fi
     echo "$disk" >/etc/understudy/disk
-    mkdir -p /srv/nfs
+    mkdir -p /srv/nfs/alpha
     # No multi-mount protection: it costs 11 s at each mount, and it is no fence (README.md).
     if [ "$NODE" = nfs-a ] && ! blkid --probe "$disk" >/dev/null; then
         mkfs.ext4 -q -L understudy -O ^mmp -E lazy_itable_init=0,lazy_journal_init=0 "$disk"
-        mount "$disk" /srv/nfs
-        mkdir -p /srv/nfs/work
-        install -d -m 700 /srv/nfs/state
-        umount /srv/nfs
+        mount "$disk" /srv/nfs/alpha
+        mkdir -p /srv/nfs/alpha/work
+        install -d -m 700 /srv/nfs/alpha/state
+        umount /srv/nfs/alpha
     fi
 }
 
@@ -68,13 +68,13 @@ settle() {
     # Until this node serves, or stands by for one that does: a node that only just looks for its part would power
     # off the other one, which Vagrant is about to boot.
     for _ in $(seq 60); do
-        case $(understudy status --control /run/understudy/nfs.sock --exit-code >/dev/null 2>&1; echo $?) in
+        case $(understudy status --control /run/understudy/alpha.sock --exit-code >/dev/null 2>&1; echo $?) in
             0) return ;;
             10) if timeout 1 bash -c "exec 3<>/dev/tcp/$SERVICE_ADDRESS/2049" 2>/dev/null; then return; fi ;;
         esac
         sleep 1
     done
-    echo "nobody serves: see journalctl -u understudy@nfs -u keepalived" >&2
+    echo "nobody serves: see journalctl -u understudy@alpha -u keepalived" >&2
     exit 1
 }
 
@@ -90,19 +90,19 @@ place 755 call-peer /usr/local/sbin/call-peer
 place 755 answer-peer /usr/local/sbin/answer-peer
 place 755 mount-store /usr/local/sbin/mount-store
 place 755 unmount-store /usr/local/sbin/unmount-store
-place 644 nfs.toml /etc/understudy/nfs.toml
+place 644 alpha.toml /etc/understudy/alpha.toml
 place 644 keepalived.conf /etc/keepalived/keepalived.conf
-place 644 tmpfiles.conf /etc/tmpfiles.d/understudy.conf
-place 644 understudy@.service /etc/systemd/system/understudy@.service
+# The unit is the one that docs/examples offers to everybody.
+install -m 644 "$source_tree/docs/examples/understudy@.service" /etc/systemd/system/understudy@.service
+place 644 unit.conf /etc/systemd/system/understudy@.service.d/vagrant.conf
 place 644 answer-peer.socket /etc/systemd/system/answer-peer.socket
 place 644 answer-peer@.service /etc/systemd/system/answer-peer@.service
 shared_disk
-systemd-tmpfiles --create /etc/tmpfiles.d/understudy.conf
 systemctl daemon-reload
-systemctl enable --quiet answer-peer.socket understudy@nfs keepalived
+systemctl enable --quiet answer-peer.socket understudy@alpha keepalived
 systemctl restart answer-peer.socket
 # The address first: whoever serves hands over to the other node, if it is there, before it is started anew.
 systemctl stop keepalived
-systemctl restart understudy@nfs
+systemctl restart understudy@alpha
 systemctl start keepalived
 settle
