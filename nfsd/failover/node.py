@@ -149,7 +149,10 @@ class Node:
             self._want(Wish(role=STANDBY, by=MANAGER, reason="demote"))
 
     def _want(self, wish: Wish) -> None:
-        if self._wish is not None and not self._wish.done.done():
+        if self._wish is not None and self._wish.role == wish.role and not self._wish.done.done():
+            # It is under way: keepalived says FAULT because a handover asked it to.
+            wish.done = self._wish.done
+        elif self._wish is not None and not self._wish.done.done():
             self._wish.done.set_exception(ControlError(f"{wish.reason} was asked for meanwhile, by {wish.by}"))
             # Nobody may be waiting for it.
             self._wish.done.exception()

@@ -273,6 +273,19 @@ def test_manager_by_fifo(group: Group) -> None:
     assert [line["line"] for line in group.a.events("manager.not_understood")] == ["nonsense"]
 
 
+def test_manager_answers_a_handover(group: Group) -> None:
+    """What keepalived says of the fault that a handover told it is no other wish: the command succeeds."""
+    fifo, said = group.a.place / "fifo", group.directory / "said"
+    group.a.configure(hooks=(
+        f"notify_fifo = \"{fifo}\"\nnotify_name = \"NFS\"\nhandover = \"touch {said}\"\n"
+        f"unmount = \"echo 'INSTANCE \\\"NFS\\\" FAULT 200' > {fifo}; sleep 0.3\"\n"))  # fmt: skip
+    group.a.start()
+    group.a.promote()
+    group.a.let_go("handover")
+    assert said.exists()
+    assert [line["by"] for line in group.a.events("demote.asked")] == ["manager"]
+
+
 def test_manager_is_obeyed_in_the_end(group: Group) -> None:
     """A takeover that fails is tried again for as long as the manager wishes it."""
     fifo, permission = group.a.place / "fifo", group.directory / "permission"
