@@ -12,7 +12,8 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from statestore import ANSWER, ChangeSet
+from statestore import ANSWER, ChangeSet, Damage, useless
+from xdr.codec import XdrError
 from xdr.generated import stored
 
 # The newest of all clients together; at about 300 bytes each.
@@ -56,17 +57,22 @@ class DuplicateCache:
             oldest, _reply = self._replies.popitem(last=False)
             changes.remove(ANSWER, record_key(oldest))
 
-    def load(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
-        """Take over the stored replies.  Raises XdrError."""
+    def load(self, entries: Iterable[tuple[bytes, bytes]]) -> list[Damage]:
+        """Take over the stored replies; returns those that cannot be read."""
         found = []
+        left_out = []
         for key_bytes, value in entries:
-            unpacker = stored.StoredUnpacker(value)
-            kept = unpacker.unpack_stored_reply()
-            unpacker.done()
-            found.append((kept.number, _key_from(key_bytes), kept.reply))
+            try:
+                unpacker = stored.StoredUnpacker(value)
+                kept = unpacker.unpack_stored_reply()
+                unpacker.done()
+                found.append((kept.number, _key_from(key_bytes), kept.reply))
+            except (XdrError, ValueError, struct.error) as error:
+                left_out.append(useless(ANSWER, key_bytes, value, f"cannot be read: {error!r}"))
         for number, key, reply in sorted(found):
             self._number = number
             self._replies[key] = reply
+        return left_out
 
 
 def record_key(key: Key) -> bytes:

@@ -43,7 +43,7 @@ class Faults:
 
     def sync_failed(self, error: BaseException) -> None:
         """A change of a file system that was made may not be on the disk, and nobody can tell: stop."""
-        log.critical("sync.failed", reason=str(error))
+        log.critical("sync.failed", reason=f"{error}; make room or repair the disk, start again")
         os._exit(EXIT_FAULT)
 
     def fault(self, compound: Compound, operation: Operation, error: BaseException) -> None:

@@ -49,6 +49,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "clients_expired_total": ("", "Clients whose lease ended and whose state was removed"),
     "blackout_files": ("", "Blackouts now: files, exports and clients"),
     "blackout_refusals_total": ("", "Requests refused because of a blackout"),
+    "quarantined_records": ("", "Damaged records of the state store that were put aside"),
     "commits_total": ("", "Transactions of the state store"),
     "commit_records_total": ("", "Records written by those transactions"),
     "epoch": ("", "The state store's epoch, one more at each start"),

@@ -11,14 +11,16 @@ the intents as they are, or finished ones removed: recovery begins anew.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from nfsd import rpc
 from nfsd.compound import Compound
 from nfsd.errors import Nfs4Error, Replay, Undecidable
 from nfsd.log import get_logger
+from nfsd.losses import put_aside
 from nfsd.state.intents import Intent, session_of
-from statestore import INTENT, ChangeSet
+from statestore import INTENT, ChangeSet, useless
 from xdr.codec import Buffer, XdrError
 
 if TYPE_CHECKING:
@@ -53,12 +55,17 @@ class Absent:
         """The retry will be answered."""
 
 
-def finish_requests(server: Server, entries: list[tuple[bytes, bytes]]) -> None:
+def finish_requests(server: Server, entries: list[tuple[bytes, bytes]], damaged: Iterable[bytes] = ()) -> None:
     """Carry on every request whose intent is stored; all is durable on return.
+
+    `damaged` are the keys of intents that were lost: nobody can tell what they were about.
 
     The one that may or may not have changed a file system comes first: there is one at most, because every intent
     is durable only behind everything that was done before it.
     """
+    for key in damaged:
+        log.error("intent.undecidable", intent=key.hex(), reason="its record is damaged")
+        _give_up(server, key)
     intents = []
     for key, value in entries:
         session = session_of(key)
@@ -72,6 +79,7 @@ def finish_requests(server: Server, entries: list[tuple[bytes, bytes]]) -> None:
             intents.append(Intent(key, value))
         except (XdrError, struct.error) as error:
             log.error("intent.undecidable", intent=key.hex(), reason=f"unreadable: {error}")
+            put_aside(server, useless(INTENT, key, value, f"cannot be read: {error}"))
             _give_up(server, key)
     for intent in sorted(intents, key=lambda each: not each.kept.undecided):
         _finish(server, intent)
@@ -134,10 +142,18 @@ def sweep_tombs(server: Server) -> None:
     state.forsaken.clear()
     if changes:
         server.commit_now(changes)
+    changes = ChangeSet()
     for tree in server.namespace.trees():
         for identity in tree.buried():
-            if tree.handle_of(identity) not in state.unlinked:
+            handle = tree.handle_of(identity)
+            if handle in state.unlinked:
+                continue
+            if state.spares_tombs and state.is_held(handle):
+                state.keep_unlinked(changes, handle)
+            else:
                 tree.unbury(identity)
+    if changes:
+        server.commit_now(changes)
     for handle in state.unlinked:
         try:
             server.namespace.resolve(handle).pinned = True

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nfsd.state.state import State
 
 # What is not known before the state has been loaded.
-_COUNTS = ("epoch", "clients", "sessions", "opens", "locks", "delegations", "connections")
+_COUNTS = ("epoch", "clients", "sessions", "opens", "locks", "delegations", "connections", "quarantined")
 _MODES = {0: "none", 1: "read", 2: "write", 3: "both"}
 
 
@@ -49,6 +49,7 @@ def status(server: Server) -> dict[str, Any]:
         "locks": sum(len(ranges) for ranges in state.ranges.values()),
         "delegations": 0,
         "connections": len(server.connections),
+        "quarantined": len(server.quarantine),
     }
 
 
@@ -131,6 +132,7 @@ def metrics(server: Server) -> Snapshot:
         "clients_expired_total": server.clients_expired,
         "blackout_files": blackout.count(server),
         "blackout_refusals_total": state.blackouts.refusals,
+        "quarantined_records": len(server.quarantine),
         "commits_total": server.store.transactions,
         "commit_records_total": server.commit_records,
         "epoch": server.store.epoch,

@@ -14,7 +14,7 @@ import os
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,25 +32,20 @@ from nfsd.failover.pulse import Pulse
 from nfsd.failover.turn import Phases, Turn
 from nfsd.faults import Faults
 from nfsd.log import get_logger, limiter
+from nfsd.restore import VERIFIER_KEY, restore
 from nfsd.sockets import BACKLOG, open_listeners, text_of
-from nfsd.state.blackout import Blackouts
 from nfsd.state.durations import Durations
-from nfsd.state.reclaim import Reclaim
 from nfsd.state.sessions import Session
 from nfsd.state.state import State
-from nfsd.state.waiting import Waiting
 from nfsd.transport import SCRATCH_SIZE, Connection
 from nfsd.vfs import kernelmode
 from nfsd.vfs.process import prepare_process
 from statestore import (
-    ANSWER,
-    INTENT,
     META,
-    NAME,
-    PEER,
     PENDING,
     ChangeSet,
     LmdbStore,
+    Quarantine,
     StoreError,
     read_secret,
     rehearse,
@@ -65,7 +60,6 @@ if TYPE_CHECKING:
 log = get_logger()
 
 REAP_INTERVAL_S = 1.0
-VERIFIER_KEY = b"verifier"
 STOP_S = 30.0
 """How long a stop waits for what runs."""
 # Callers remembered on one connection before they are all forgotten.
@@ -94,7 +88,7 @@ class Server(Faults):
         self._listeners = list(listeners or ())
         self.lock = lock
         self._exports: list[Export] | None = None
-        self._prepared_with = b""
+        self.prepared_with = b""
         self.pulse = Pulse(config.cluster.pause_max_s, self.fenced) if config.cluster is not None else None
         self.scratch = bytearray(SCRATCH_SIZE)
         self.store: LmdbStore
@@ -112,6 +106,7 @@ class Server(Faults):
         self.clients_expired = 0
         self.duplicates = DuplicateCache()
         self.recovered: Counter[str] = Counter()
+        self.quarantine = Quarantine()
         self._unswept = True
         self._graves: deque[tuple[int, bytes]] = deque()
         self.bad_requests: Counter[str] = Counter()
@@ -122,7 +117,7 @@ class Server(Faults):
         self._last_ticket = 0
         self._held: deque[tuple[int, Connection, list[Any]]] = deque()
         self._flush_scheduled = False
-        self._verifier_generation = 0
+        self.verifier_generation = 0
         self._loop: asyncio.AbstractEventLoop
         self._threads: ThreadPoolExecutor | None = None
         self._accepting: list[asyncio.Server] = []
@@ -144,8 +139,8 @@ class Server(Faults):
                 return
             self._exports = exports = parse_exports(config.exports)
             if config.handles != "table" and all(kernelmode.usable(export.path) for export in exports):
-                self._prepared_with = read_secret(config.state)
-                self._open_namespace(self._prepared_with, ())
+                self.prepared_with = read_secret(config.state)
+                self.open_namespace(self.prepared_with, ())
             touch(config.state)
             rehearse()
         except (StoreError, OSError, ExportError) as error:
@@ -179,7 +174,7 @@ class Server(Faults):
         # Nothing of what is made now will be garbage soon: looking for some would double the time.
         gc.disable()
         try:
-            await self._load()
+            await restore(self)
         finally:
             gc.freeze()
             gc.enable()
@@ -211,61 +206,8 @@ class Server(Faults):
         phases = {f"{phase}_s": seconds for phase, seconds in self.recovery.items()}
         log.info("takeover.done", **phases, processor_s=processor_s)
 
-    async def _load(self) -> None:
-        """Take over what the store holds, and open the exports."""
-        config, store = self.config, self.store
-        secret = store.secret
-        derived = hashlib.blake2b(b"server", key=secret, digest_size=16).hexdigest()
-        self.server_owner = (config.server_owner or f"understudy-{derived}").encode()
-        self.server_scope = (config.server_scope or f"understudy-{derived}").encode()
-        self.state = State(
-            secret=secret,
-            epoch=store.epoch,
-            lease_time_s=config.lease_time_s,
-            clients_max=config.limits.clients_max,
-            opens_max=config.limits.opens_max,
-            now=self.now(),
-            random_bytes=self.random_bytes,
-            blackouts=Blackouts(time.time() - self.now()),
-        )
-        aside: dict[int, list[tuple[bytes, bytes]]] = {NAME: [], ANSWER: [], INTENT: [], PEER: []}
-        for left_out in self._recover(self._entries(aside)):
-            for line in left_out:
-                log.error("record.left_out", record=line)
-            await asyncio.sleep(0)
-        for damage in store.damaged:
-            log.error("record.damaged", record=str(damage))
-        self._choose_verifier()
-        if self._prepared_with not in (b"", secret):
-            self.namespace.close()
-            del self.namespace
-        if not hasattr(self, "namespace"):
-            self._open_namespace(secret, aside[NAME])
-        self.durations.namespace = self.namespace
-        self.namespace.adopt_thread()
-        for export, mode in self.namespace.modes():
-            log.info("export.opened", path=export.path, pseudo=export.pseudo, handles=mode)
-            if mode == "table":
-                log.warning("export.table_handles", path=export.path, reason="files moved behind the server go stale")
-        if not self.namespace.acts_as_caller:
-            log.warning("server.single_user", reason="not root: every operation runs as the server's own user")
-        self.duplicates.load(aside[ANSWER])
-        self.connections.past = [key for key, _value in aside[PEER]]
-        recovery.finish_requests(self, aside[INTENT])
-        self._sweep()
-
-    def _entries(self, aside: dict[int, list[tuple[bytes, bytes]]]) -> Iterator[tuple[int, bytes, bytes]]:
-        """What the store holds for the state; records of the kinds in `aside` are put there."""
-        for entry in self.store.load():
-            if entry[0] in aside:
-                aside[entry[0]].append(entry[1:])
-                continue
-            if entry[:2] == (META, VERIFIER_KEY):
-                self._verifier_generation = int.from_bytes(entry[2], "big")
-            if entry[0] != META or not self.state.blackouts.takes(entry[1], entry[2]):
-                yield entry
-
-    def _open_namespace(self, secret: bytes, rows: Iterable[tuple[bytes, bytes]]) -> None:
+    def open_namespace(self, secret: bytes, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Open the exports; `rows` are those of the tables that stand in for kernel file handles."""
         self.namespace = Namespace(
             self._exports if self._exports is not None else parse_exports(self.config.exports),
             secret,
@@ -274,29 +216,6 @@ class Server(Faults):
             commit=self._commit_names,
             born_ns=time.time_ns(),
         )
-
-    def _recover(self, entries: Iterable[tuple[int, bytes, bytes]]) -> Iterator[list[str]]:
-        """Resume what the store holds, or let clients claim it, in steps.
-
-        Each step yields a line for every record that is of no use.
-        """
-        now, state = self.now(), self.state
-        waiting = Waiting(now, self.durations, retry=self.config.blackout_response == "retry")
-        if self.config.recovery == "resume":
-            yield from state.load_steps(entries, now)
-            state.wait_for_holders(waiting)
-            return
-        kept = list(entries)
-        yield from state.load_steps([entry for entry in kept if entry[0] in (META, PENDING)], now)
-        state.instances.forget()
-        reclaim = Reclaim(waiting, state.blackouts.addresses)
-        changes = reclaim.load(kept)
-        if changes:
-            self.store.wait(self.store.commit(changes))
-        if len(reclaim):
-            state.reclaim = reclaim
-            state.wait_for_holders(waiting)
-        yield reclaim.left_out
 
     async def stop(self) -> None:
         """Finish what runs, make everything durable, close the store and the connections."""
@@ -349,7 +268,7 @@ class Server(Faults):
             self.commit(changes)
         self.namespace.reap()
         if self._unswept:
-            self._sweep()
+            self.sweep()
         limiter.expire()
         self._reaper = self._loop.call_later(REAP_INTERVAL_S, self._reap)
 
@@ -400,7 +319,7 @@ class Server(Faults):
         if self.pulse is not None:
             self.pulse.check()
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
         """Free the files without a name that nobody holds, once nobody can claim them any more."""
         if self.state.reclaim is None:
             self._unswept = False
@@ -511,24 +430,26 @@ class Server(Faults):
 
     def sequence_flags(self, session: Session) -> int:
         """SEQ4_STATUS bits (RFC 8881 18.46.3): a back channel that was agreed on is down until a connection has it."""
-        if session.flags and not session.back_connections:
-            return nfs4.SEQ4_STATUS_CB_PATH_DOWN_SESSION
-        return 0
+        down = session.flags and not session.back_connections
+        flags = nfs4.SEQ4_STATUS_CB_PATH_DOWN_SESSION if down else 0
+        if session.client.lost_until and self.now() < session.client.lost_until:
+            flags |= nfs4.SEQ4_STATUS_ADMIN_STATE_REVOKED
+        return flags
 
     def writes_lost(self) -> None:
         """In a thread: unstable data may have been lost, so the write verifier changes, over takeovers too."""
-        self._verifier_generation += 1
-        self._choose_verifier()
+        self.verifier_generation += 1
+        self.choose_verifier()
         self._loop.call_soon_threadsafe(self._keep_verifier)
 
     def _keep_verifier(self) -> None:
         changes = ChangeSet()
-        changes.put(META, VERIFIER_KEY, self._verifier_generation.to_bytes(4, "big"))
+        changes.put(META, VERIFIER_KEY, self.verifier_generation.to_bytes(4, "big"))
         self.store.wait(self.commit(changes))
 
-    def _choose_verifier(self) -> None:
+    def choose_verifier(self) -> None:
         """It is the same for all workers of a node, whose page cache outlives them, until the node starts anew."""
-        seed = _BOOT_ID.read_bytes() + self.config.node.encode() + self._verifier_generation.to_bytes(4, "big")
+        seed = _BOOT_ID.read_bytes() + self.config.node.encode() + self.verifier_generation.to_bytes(4, "big")
         self.write_verifier = hashlib.blake2b(seed, key=self.store.secret, digest_size=8).digest()
 
     # -- the control socket and the figures ---------------------------------------------------------------

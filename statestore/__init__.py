@@ -26,6 +26,7 @@ from statestore.kinds import (
     OWNER,
     PEER,
     PENDING,
+    QUARANTINE,
     RANGE,
     SLOT,
     STREAM,
@@ -33,8 +34,9 @@ from statestore.kinds import (
 )
 from statestore.lmdbstore import LmdbReader, LmdbStore, open_readonly, rehearse
 from statestore.memory import MemoryStore
+from statestore.quarantine import Kept, Quarantine, decode_kept
 from statestore.ranges import TO_END, Range, RangeSet
-from statestore.records import ChangeSet, Damage
+from statestore.records import ChangeSet, Damage, useless
 from statestore.resume import resume_key
 from statestore.shares import Share, ShareTable
 from statestore.store import Level, Store
@@ -52,6 +54,7 @@ __all__ = [
     "OWNER",
     "PEER",
     "PENDING",
+    "QUARANTINE",
     "RANGE",
     "REFERENCES",
     "SLOT",
@@ -60,10 +63,12 @@ __all__ = [
     "ChangeSet",
     "Damage",
     "Dangling",
+    "Kept",
     "Level",
     "LmdbReader",
     "LmdbStore",
     "MemoryStore",
+    "Quarantine",
     "Range",
     "RangeSet",
     "Reference",
@@ -78,6 +83,7 @@ __all__ = [
     "StoreLocked",
     "StoreMissing",
     "StoreNewer",
+    "decode_kept",
     "dump",
     "kind_name",
     "lock_directory",
@@ -86,5 +92,6 @@ __all__ = [
     "rehearse",
     "resume_key",
     "touch",
+    "useless",
     "verify",
 ]

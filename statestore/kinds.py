@@ -17,6 +17,7 @@ must not know what any protocol keeps in a record's value: the nouns are neutral
 | META    | facts about the store itself, and single facts of its user        |
 | NAME    | one row of the object table: id, parent id, name                  |
 | ANSWER  | a saved answer to a request that no stream carried                |
+| QUARANTINE | a record that could not be trusted, as it was found            |
 | PEER    | somebody who was connected, and would otherwise wait in vain      |
 """
 
@@ -34,6 +35,7 @@ PENDING: Final = 9
 META: Final = 10
 NAME: Final = 11
 ANSWER: Final = 12
+QUARANTINE: Final = 13
 PEER: Final = 14
 
 KIND_NAMES: Final[dict[int, str]] = {
@@ -49,6 +51,7 @@ KIND_NAMES: Final[dict[int, str]] = {
     META: "META",
     NAME: "NAME",
     ANSWER: "ANSWER",
+    QUARANTINE: "QUARANTINE",
     PEER: "PEER",
 }
 

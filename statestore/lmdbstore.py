@@ -39,17 +39,20 @@ from statestore.errors import (
 )
 from statestore.kinds import META
 from statestore.queueing import CommitQueue, Entries, InlineQueue, ThreadQueue
-from statestore.records import Damage, decode_record, encode_record
+from statestore.records import Damage, decode_record, encode_record, refuse_newer
 from statestore.store import DurableHook, FailureHook, Level
 
 FORMAT: Final = 1
 # Address space, not disk: the file grows as it is written. Too small a map ends the server when it is full.
 MAP_SIZE: Final = 64 << 30
+# A disk with less room than this cannot take a commit of many requests.
+_FULL_SIZE: Final = 1 << 20
 # The store's own records share the kind META; their keys begin with this.
 OWN_PREFIX: Final = b"store."
 _FORMAT_KEY: Final = b"store.format"
 _EPOCH_KEY: Final = b"store.epoch"
 _STORED_EPOCH_KEY: Final = bytes((META,)) + _EPOCH_KEY
+_OWN_COUNT: Final = 2
 _STORED_OWN_PREFIX: Final = bytes((META,)) + OWN_PREFIX
 _DAMAGE_ERRORS: Final = (
     lmdb.InvalidError,
@@ -110,7 +113,10 @@ class LmdbStore(CommitQueue):
         return store
 
     def load(self) -> Iterator[tuple[int, bytes, bytes]]:
-        """Yield (kind, key, value) of every sound record, ordered by kind and key. Raises StoreDamaged."""
+        """Yield (kind, key, value) of every sound record, ordered by kind and key.
+
+        Raises StoreDamaged, StoreNewer.
+        """
         self.damaged = []
         for stored_key, stored_value in _walk(self._env, self.directory):
             if stored_key.startswith(_STORED_OWN_PREFIX):
@@ -119,6 +125,7 @@ class LmdbStore(CommitQueue):
             if type(value) is bytes:
                 yield stored_key[0], stored_key[1:], value
             elif isinstance(value, Damage):
+                refuse_newer(value, self.directory)
                 self.damaged.append(value)
 
     def copy(self, path: Path) -> None:
@@ -135,6 +142,12 @@ class LmdbStore(CommitQueue):
             self._stop()
             if self._failure is None:
                 self._env.sync(True)
+        except lmdb.Error as error:
+            self._failure = StoreFailed(
+                f"the state in {self.directory} could not be brought to the disk: {error};"
+                " see to the disk, start again"
+            )
+            raise self._failure from error
         finally:
             self._env.close()
             os.close(self._lock)
@@ -170,7 +183,8 @@ class LmdbStore(CommitQueue):
             ) from error
         except lmdb.Error as error:
             raise StoreFailed(
-                f"commit to {self.directory} failed: {error}; stop, make room or repair the disk, start again"
+                f"commit to {self.directory} failed: {_cause(error, self.directory)};"
+                " stop, make room or repair the disk, start again"
             ) from error
 
     def _open(
@@ -188,7 +202,7 @@ class LmdbStore(CommitQueue):
         self._lock = lock
         try:
             check_lock(directory, lock)
-            _refuse_emptied_file(directory)
+            _refuse_lost_file(directory)
             self._env = _open_environment(directory, map_size=map_size, sync=sync, readonly=False)
             try:
                 (directory / DATA_NAME).chmod(0o600)
@@ -209,7 +223,8 @@ class LmdbStore(CommitQueue):
                     f"the state in {directory} is damaged: {error}; restore a backup"
                 ) from error
             if isinstance(error, OSError | lmdb.Error):
-                raise StoreError(f"cannot open the state in {directory}: {error}; see to the disk") from error
+                cause = _cause(error, directory)
+                raise StoreError(f"cannot open the state in {directory}: {cause}; see to the disk") from error
             raise
 
     def _begin_epoch(self) -> None:
@@ -223,6 +238,8 @@ class LmdbStore(CommitQueue):
                     )
                 txn.put(*encode_record(META, _FORMAT_KEY, FORMAT.to_bytes(4, "big")))
                 found = 0
+            elif txn.stat()["entries"] > _OWN_COUNT:
+                _refuse_lost_secret(self.directory)
             self.epoch = found + 1
             _, self._epoch_record = encode_record(META, _EPOCH_KEY, self.epoch.to_bytes(8, "big"))
             txn.put(_STORED_EPOCH_KEY, self._epoch_record)
@@ -361,14 +378,29 @@ def _open_environment(directory: Path, *, map_size: int, sync: bool, readonly: b
         raise StoreError(f"cannot open the state in {directory}: {error}; see to its rights") from error
 
 
-def _refuse_emptied_file(directory: Path) -> None:
-    """Tell a data file that lost its bytes from one whose creation was cut short: the secret is made later.
+def _refuse_lost_file(directory: Path) -> None:
+    """Tell a data file that is lost, or lost its bytes, from one that was never finished: the secret is made later.
 
-    The engine takes both for a new file, and the state would be gone without a word.
+    The engine takes both for a new file. The state would be gone without a word, and its numbers given out again.
     """
-    data = directory / DATA_NAME
-    if (directory / SECRET_NAME).exists() and data.exists() and data.stat().st_size == 0:
-        raise StoreDamaged(f"{data} is empty; restore a backup, or remove it to begin without any state")
+    data, secret = directory / DATA_NAME, directory / SECRET_NAME
+    if not secret.exists() or (data.exists() and data.stat().st_size):
+        return
+    raise StoreDamaged(
+        f"{data} is {'empty' if data.exists() else 'missing'}, though there has been state in {directory};"
+        f" restore a backup, or remove {data} and {secret} to begin without any state: clients then mount again"
+    )
+
+
+def _refuse_lost_secret(directory: Path) -> None:
+    """Refuse records whose secret is gone: under a new one all that clients have would name nothing."""
+    secret = directory / SECRET_NAME
+    if not secret.exists():
+        raise StoreMissing(
+            f"{secret} is missing, without which the state in {directory} is of no use;"
+            f" copy it from the cluster's other node or a backup, or remove {directory / DATA_NAME} as well"
+            " to begin without any state: clients then mount again"
+        )
 
 
 def _complete_file(env: lmdb.Environment, directory: Path) -> None:
@@ -401,15 +433,28 @@ def _complete_unused_file(env: lmdb.Environment, directory: Path) -> None:
         os.close(lock)
 
 
+def _cause(error: Exception, directory: Path) -> str:
+    """Return what the engine says, and whether the disk is full: it calls a write that came to a part an I/O error."""
+    try:
+        space = os.statvfs(directory)
+    except OSError:
+        return str(error)  # The disk is not there at all: what the engine says is all that is known.
+    full = space.f_bavail * space.f_frsize < _FULL_SIZE
+    return f"{error} (the disk is full)" if full else str(error)
+
+
 def _walk(env: lmdb.Environment, directory: Path) -> Iterator[tuple[bytes, bytes]]:
     count = 0
     try:
         with env.begin() as txn:
+            # A page whose header is damaged can hide records, which have no checksum then to tell of it, or lead
+            # back to where the walk has been.
+            expected = txn.stat()["entries"]
             for stored in txn.cursor():
                 count += 1
+                if count > expected:
+                    break
                 yield stored
-            # A page whose header is damaged can hide records, which have no checksum then to tell of it.
-            expected = txn.stat()["entries"]
     except lmdb.Error as error:
         raise StoreDamaged(
             f"{directory / DATA_NAME} cannot be walked to its end: {error}; restore a backup"

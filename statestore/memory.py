@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from statestore.errors import StoreFailed
 from statestore.queueing import Entries, InlineQueue
-from statestore.records import Damage, decode_record
+from statestore.records import Damage, decode_record, refuse_newer
 from statestore.store import DurableHook, FailureHook
 
 
@@ -35,6 +35,7 @@ class MemoryStore(InlineQueue):
         for stored_key, stored_value in sorted(self.records.items()):
             value = decode_record(stored_key, stored_value)
             if isinstance(value, Damage):
+                refuse_newer(value, "memory")
                 self.damaged.append(value)
             else:
                 yield stored_key[0], stored_key[1:], value

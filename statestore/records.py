@@ -8,14 +8,19 @@ it. LMDB pages carry no checksum, so each record has its own.
 
 The CRC is taken over the stored key and the value, so that a value that turns up under another key is damage
 too. Version, flags and length are compared with the only values they can have; every flipped bit is found.
+
+A release that changes a record's layout, or what its user puts into the value, raises the version and keeps reading
+the older ones. From version 2 on the CRC begins with version and flags: so a record of a newer release, which must
+not be taken for lost, is told from one whose version byte was damaged. The same holds for kinds that are not known.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from struct import Struct
 from typing import Final
 from zlib import crc32
 
+from statestore.errors import StoreNewer
 from statestore.kinds import KIND_NAMES, kind_name
 
 RECORD_VERSION: Final = 1
@@ -23,6 +28,8 @@ FRAME: Final = Struct(">BBII")
 FRAME_SIZE: Final = FRAME.size
 # LMDB refuses keys over 511 bytes; one of them is the kind.
 KEY_SIZE_MAX: Final = 510
+# Whose flipped bit is looked for: all that have a holder. Each bit costs a checksum of the record.
+FLIPPED_KEY_SIZE_MAX: Final = 64
 
 _PREFIXES: Final[Mapping[int, bytes]] = {kind: bytes((kind,)) for kind in KIND_NAMES}
 _pack: Final = FRAME.pack
@@ -71,14 +78,29 @@ class ChangeSet:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A record that cannot be trusted: its kind, its key, and what is wrong with it."""
+    """A record that cannot be trusted: its kind, its key, and what is wrong with it.
+
+    `stored_key` and `stored_value` are what was found. `newer` says that it is sound, of a release to come.
+    """
 
     kind: int
     key: bytes
     reason: str
+    stored_key: bytes = field(default=b"", compare=False, repr=False)
+    stored_value: bytes = field(default=b"", compare=False, repr=False)
+    newer: bool = field(default=False, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{kind_name(self.kind)} {self.key.hex()}: {self.reason}"
+
+    def value(self) -> bytes:
+        """Return what is left of the record's value."""
+        return self.stored_value[FRAME_SIZE:]
+
+
+def useless(kind: int, key: bytes, value: bytes, reason: str) -> Damage:
+    """Return a sound record that is of no use all the same, as damage."""
+    return Damage(kind, key, reason, *encode_record(kind, key, value))
 
 
 def encode_record(kind: int, key: bytes, value: bytes) -> tuple[bytes, bytes]:
@@ -92,22 +114,62 @@ def encode_record(kind: int, key: bytes, value: bytes) -> tuple[bytes, bytes]:
 
 def decode_record(stored_key: bytes, stored_value: bytes) -> bytes | Damage:
     """Return the record's value, or what is wrong with it. Never raises, whatever the bytes are."""
-    if not stored_key:
-        return Damage(0, b"", "empty key")
-    kind, key = stored_key[0], stored_key[1:]
-    if kind not in KIND_NAMES:
-        return Damage(kind, key, "unknown kind: damaged, or written by a newer release")
+    if stored_key and len(stored_value) >= FRAME_SIZE:
+        version, flags, length, crc = FRAME.unpack_from(stored_value)
+        value = stored_value[FRAME_SIZE:]
+        if (
+            version == RECORD_VERSION
+            and flags == 0
+            and length == len(value)
+            and crc == crc32(value, crc32(stored_key))
+            and stored_key[0] in KIND_NAMES
+        ):
+            return value
+    return _examine(stored_key, stored_value)
+
+
+def _examine(stored_key: bytes, stored_value: bytes) -> Damage:
+    """Return what is wrong with a record that is not as it should be."""
+    kind, key = (stored_key[0], stored_key[1:]) if stored_key else (0, b"")
+
+    def damage(reason: str, newer: bool = False) -> Damage:
+        return Damage(kind, key, reason, stored_key, stored_value, newer)
+
     if len(stored_value) < FRAME_SIZE:
-        return Damage(kind, key, f"truncated frame: {len(stored_value)} of {FRAME_SIZE} bytes")
+        return damage(f"truncated frame: {len(stored_value)} of {FRAME_SIZE} bytes")
     version, flags, length, crc = FRAME.unpack_from(stored_value)
-    if version != RECORD_VERSION:
-        return Damage(kind, key, f"record version {version}, expected {RECORD_VERSION}")
-    if flags != 0:
-        return Damage(kind, key, f"unknown flags {flags:#04x}")
     value = stored_value[FRAME_SIZE:]
-    if length != len(value):
-        return Damage(kind, key, f"length {length} in the frame, {len(value)} bytes stored")
     found = crc32(value, crc32(stored_key))
-    if crc != found:
-        return Damage(kind, key, f"checksum {crc:08x} in the frame, {found:08x} computed")
-    return value
+    if version != RECORD_VERSION:
+        newer = version > RECORD_VERSION and crc == crc32(value, crc32(stored_key, crc32(stored_value[:2])))
+        return damage(f"record version {version}, expected {RECORD_VERSION}", newer)
+    if kind not in KIND_NAMES and crc == found:
+        return damage("unknown kind, written by a newer release", True)
+    if flags != 0:
+        return damage(f"unknown flags {flags:#04x}")
+    if length != len(value):
+        return damage(f"length {length} in the frame, {len(value)} bytes stored")
+    return _misplaced(damage(f"checksum {crc:08x} in the frame, {found:08x} computed"), crc)
+
+
+def _misplaced(damage: Damage, crc: int) -> Damage:
+    """Return the damage under the key that the record had, if it is one flipped bit of the key that is wrong."""
+    stored_key, value = damage.stored_key, damage.value()
+    if len(stored_key) > FLIPPED_KEY_SIZE_MAX:
+        return damage
+    for bit in range(8 * len(stored_key)):
+        candidate = bytearray(stored_key)
+        candidate[bit // 8] ^= 1 << bit % 8
+        if crc32(value, crc32(candidate)) == crc and candidate[0] in KIND_NAMES:
+            reason = f"found under the key {stored_key.hex()}"
+            return replace(damage, kind=candidate[0], key=bytes(candidate[1:]), reason=reason)
+    return damage
+
+
+def refuse_newer(damage: Damage, where: object) -> None:
+    """Do nothing about real damage. Raises StoreNewer for what a newer release has written."""
+    if damage.newer:
+        raise StoreNewer(
+            f"the state in {where} has a record of a newer release ({damage});"
+            " start that release, or restore a backup made by this one"
+        )

@@ -34,7 +34,8 @@ class Store(Protocol):
         """Yield (kind, key, value) of every sound record, ordered by kind and key.
 
         Damaged records are left out and listed in `damaged`. To be exhausted before the first `commit`:
-        queued changes are not seen. Raises StoreDamaged when the file cannot be walked.
+        queued changes are not seen. Raises StoreDamaged when the file cannot be walked, StoreNewer when a newer
+        release has written a record.
         """
         ...
 

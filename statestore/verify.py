@@ -2,16 +2,28 @@
 
 Owns the check and the listing. What refers to what is given as rules; the ones below follow from how keys are
 built from other keys. It must not change anything, and works beside a running server.
+
+The engine trusts the pages of its file: a damaged one can end the process that reads it by a signal. So the check
+runs in a process of its own.
 """
 
+import faulthandler
+import os
+import pickle
+import resource
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from statestore.kinds import HOLDER, OPEN, OWNER, RANGE, SLOT, STREAM, kind_name
+from statestore.directory import DATA_NAME
+from statestore.errors import StoreDamaged
+from statestore.kinds import HOLDER, OPEN, OWNER, QUARANTINE, RANGE, SLOT, STREAM, kind_name
 from statestore.lmdbstore import OWN_PREFIX, open_readonly
-from statestore.records import FRAME_SIZE, Damage, decode_record
+from statestore.quarantine import decode_kept
+from statestore.records import FRAME_SIZE, Damage, decode_record, refuse_newer
 
 Describe = Callable[[bytes, bytes], Mapping[str, Any]]
 """Turns a record's key and value into the fields that a listing shows."""
@@ -82,8 +94,41 @@ class Report:
 def verify(directory: Path, references: Sequence[Reference] = REFERENCES) -> Report:
     """Check the frame, version and checksum of every record, and every reference.
 
-    Raises StoreMissing, StoreNewer, and StoreDamaged when the file as a whole cannot be read.
+    Forks. Raises StoreMissing, StoreNewer, and StoreDamaged when the file as a whole cannot be read.
     """
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _answer(write_end, lambda: _verify(directory, references))
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as pipe:
+        answer = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        raise StoreDamaged(
+            f"{Path(directory) / DATA_NAME} has damaged pages: reading them ended in {name}; restore a backup"
+        )
+    found: Report | BaseException = pickle.loads(answer)
+    if isinstance(found, BaseException):
+        raise found
+    return found
+
+
+def _answer(descriptor: int, work: Callable[[], Report]) -> NoReturn:
+    """In the forked process: write what `work` returns or raises, and end."""
+    faulthandler.disable()  # A signal is what the parent looks for, and no news for the terminal.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        answer = pickle.dumps(work())
+    except BaseException as error:
+        answer = pickle.dumps(error)
+    with os.fdopen(descriptor, "wb") as pipe:
+        pipe.write(answer)
+    os._exit(0)
+
+
+def _verify(directory: Path, references: Sequence[Reference]) -> Report:
     keys: dict[int, set[bytes]] = {}
     wanted: list[Dangling] = []
     rules: dict[int, list[Reference]] = {}
@@ -94,6 +139,7 @@ def verify(directory: Path, references: Sequence[Reference] = REFERENCES) -> Rep
         for stored_key, stored_value in reader.stored():
             value = decode_record(stored_key, stored_value)
             if isinstance(value, Damage):
+                refuse_newer(value, directory)
                 report.damaged.append(value)
                 continue
             kind, key = stored_key[0], stored_key[1:]
@@ -114,7 +160,7 @@ def dump(directory: Path, describe: Mapping[int, Describe] | None = None) -> Ite
     Bytes are hexadecimal. A damaged record, or one that `describe` refuses with a ValueError, says so under
     `damaged`. Raises as `verify` does.
     """
-    describers = describe or {}
+    describers = {QUARANTINE: _describe_kept, **(describe or {})}
     with open_readonly(directory) as reader:
         for stored_key, stored_value in reader.stored():
             value = decode_record(stored_key, stored_value)
@@ -132,3 +178,18 @@ def dump(directory: Path, describe: Mapping[int, Describe] | None = None) -> Ite
             else:
                 line |= {"size": len(stored_value) - FRAME_SIZE, "value": value.hex()}
             yield line
+
+
+def _describe_kept(key: bytes, value: bytes) -> dict[str, Any]:
+    """Return what is said of a record that was put aside. Raises ValueError."""
+    kept = decode_kept(key, value)
+    when = datetime.fromtimestamp(kept.when_ns / 1e9, UTC).isoformat(timespec="milliseconds")
+    stored_key = kept.stored_key
+    return {
+        "was": kind_name(stored_key[0]) if stored_key else "",
+        "was_key": stored_key[1:].hex(),
+        "epoch": kept.epoch,
+        "when": when,
+        "reason": kept.reason,
+        "stored": kept.stored_value.hex(),
+    }

@@ -88,7 +88,7 @@ def op_sequence(c: Compound, args: nfs4.SEQUENCE4args) -> bytes:
         session.connections.add(connection)
         c.connection.joined(session)
     highest = len(slots) - 1
-    flags = c.server.sequence_flags(session) if session.flags else 0
+    flags = c.server.sequence_flags(session) if session.flags or session.client.lost_until else 0
     return _SEQUENCE_OK.pack(
         nfs4.OP_SEQUENCE, nfs4.NFS4_OK, session.sessionid, seqid, args.sa_slotid, highest, highest, flags
     )

@@ -24,6 +24,8 @@ def _test(c: Compound, stateid: nfs4.stateid4) -> int:
     try:
         c.server.state.find(c, stateid)
     except Nfs4Error as error:
+        if c.client is not None:
+            c.client.lost_until = 0.0  # It knows now, and asks about the others too.
         return error.status
     return nfs4.NFS4_OK
 

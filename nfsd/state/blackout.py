@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from nfsd.errors import Nfs4Error
 from nfsd.log import get_logger, limiter
 from nfsd.state.waiting import Waiting
-from statestore import META, ChangeSet
+from statestore import META, ChangeSet, Damage, useless
 from xdr.codec import XdrError
 from xdr.generated import nfs4, stored
 
@@ -151,12 +151,12 @@ class Blackouts:
         self.standing[blackout.what, blackout.target] = blackout
         return True
 
-    def takes(self, key: bytes, value: bytes) -> bool:
-        """The same, and one that cannot be read is logged and left out."""
+    def takes(self, key: bytes, value: bytes, left_out: list[Damage]) -> bool:
+        """The same, and one that cannot be read joins those that were left out."""
         try:
             return self.load(key, value)
         except (XdrError, KeyError, ValueError) as error:
-            log.error("record.left_out", record=f"record {META} {key.hex()}: {error!r}")
+            left_out.append(useless(META, key, value, f"cannot be read: {error!r}"))
             return True
 
     def check(self, compound: Compound, node: Node, client: Client | None) -> None:

@@ -48,7 +48,7 @@ class Client:
     __slots__ = (
         "clientid", "key", "family", "owner", "verifier", "principal", "confirmed", "renewed", "sessions", "opens",
         "reclaim_complete", "create_sequence", "create_reply", "confirm", "callback", "open_owners", "lock_owners",
-        "identity", "label", "peer",
+        "identity", "label", "peer", "lost_until",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +75,8 @@ class Client:
         self.identity = identity_of(owner, principal)
         self.label = f"{clientid:016x}"
         self.peer = ""
+        # Until when its sessions say that it has lost something, in case it does not ask what.
+        self.lost_until = 0.0
 
     def save(self, changes: ChangeSet) -> None:
         """Put its record; only confirmed clients are ever stored."""

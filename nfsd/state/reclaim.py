@@ -16,8 +16,9 @@ from nfsd.log import get_logger
 from nfsd.state import records
 from nfsd.state.blackout import address_key
 from nfsd.state.clients import identity_of
+from nfsd.state.records import unreadable
 from nfsd.state.waiting import Waiting
-from statestore import HOLDER, META, OPEN, OWNER, RANGE, SLOT, STREAM, ChangeSet, RangeSet
+from statestore import HOLDER, META, OPEN, OWNER, RANGE, SLOT, STREAM, ChangeSet, Damage, RangeSet
 from xdr.codec import XdrError
 from xdr.generated import nfs4, stored
 
@@ -65,7 +66,7 @@ class Reclaim:
         self.waiting = waiting
         self._addresses = addresses
         self._too_late: set[bytes] = set()
-        self.left_out: list[str] = []
+        self.left_out: list[Damage] = []
         self._claims: dict[bytes, Claim] = {}
         self._by_handle: dict[bytes, set[bytes]] = {}
         self._by_identity: dict[bytes, set[bytes]] = {}
@@ -104,7 +105,7 @@ class Reclaim:
         try:
             kept = records.decode_client(value)
         except XdrError as error:
-            self.left_out.append(f"holder {key.hex()}: {error}")
+            self.left_out.append(unreadable(HOLDER, key, value, error))
             return
         identity = identity_of(kept.owner, kept.principal)
         identities[kept.clientid] = identity
@@ -116,7 +117,7 @@ class Reclaim:
             address = self._addresses.get(kept.clientid.to_bytes(8, "big"), "")
             claim = Claim(key, identities[kept.clientid], address, kept)
         except (XdrError, KeyError) as error:
-            self.left_out.append(f"open {key.hex()}: {error!r}")
+            self.left_out.append(unreadable(OPEN, key, value, error))
             return
         self._claims[key] = claim
         self._by_handle.setdefault(claim.handle, set()).add(key)
@@ -127,10 +128,10 @@ class Reclaim:
         try:
             kept = records.decode_lock(value)
         except XdrError as error:
-            self.left_out.append(f"lock {key.hex()}: {error}")
+            self.left_out.append(unreadable(RANGE, key, value, error))
             return
         if claim is None:
-            self.left_out.append(f"lock {key.hex()}: its open is missing")
+            self.left_out.append(unreadable(RANGE, key, value, KeyError(key[:16])))
             return
         claim.locks[kept.owner] = list(kept.ranges)
         for item in kept.ranges:

@@ -10,6 +10,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from nfsd.vfs.interface import Credentials
+from statestore import Damage, useless
 from xdr.codec import XdrError
 from xdr.generated import stored
 
@@ -24,6 +25,12 @@ _OPEN_HEAD = struct.Struct(">Q5IQI")
 _LENGTH = struct.Struct(">I")
 _CALLER = struct.Struct(">3I")
 _PADS = (b"", bytes(3), bytes(2), bytes(1))
+
+
+def unreadable(kind: int, key: bytes, value: bytes, error: Exception) -> Damage:
+    """A sound record that could not be loaded: its value means nothing, or names what is not there (KeyError)."""
+    reason = "what it belongs to is missing" if isinstance(error, KeyError) else f"cannot be read: {error!r}"
+    return useless(kind, key, value, reason)
 
 
 def encode_client(client: Client) -> bytes:

@@ -23,7 +23,7 @@ from nfsd.state.owners import SeqidOwner
 from nfsd.state.reclaim import Reclaim
 from nfsd.state.sessions import Channel, Session
 from nfsd.state.waiting import SWEEP_AFTER_S, Waiting
-from statestore import HOLDER, META, OPEN, OWNER, PENDING, RANGE, SLOT, STREAM, ChangeSet, RangeSet, ShareTable
+from statestore import HOLDER, META, OPEN, OWNER, PENDING, RANGE, SLOT, STREAM, ChangeSet, Damage, RangeSet, ShareTable
 from xdr.codec import XdrError
 from xdr.generated import nfs4, stored
 
@@ -99,6 +99,8 @@ class State:
         # Files without a name that live for their opens (OPEN4_RESULT_PRESERVE_UNLINKED), and those done with.
         self.unlinked: set[bytes] = set()
         self.forsaken: set[bytes] = set()
+        # A record of one was damaged: what is still open is not to be freed.
+        self.spares_tombs = False
         # Sessions that could not be recovered: told DEADSESSION once, BADSESSION after that.
         self.dead_sessions: set[bytes] = set()
         # Of NFSv4.0 clients that were removed: so that they hear EXPIRED, and do not try to reclaim.
@@ -373,15 +375,15 @@ class State:
 
     # -- loading ------------------------------------------------------------------------------------------
 
-    def load(self, entries: Iterable[tuple[int, bytes, bytes]], now: float) -> list[str]:
+    def load(self, entries: Iterable[tuple[int, bytes, bytes]], now: float) -> list[Damage]:
         """Take over everything that the store holds; leases begin anew.
 
-        Returns a line for each record that had to be left out because what it belongs to is missing or damaged.
+        Returns the records that had to be left out because what they belong to is missing or damaged.
         """
-        return [line for lines in self.load_steps(entries, now) for line in lines]
+        return [damage for left_out in self.load_steps(entries, now) for damage in left_out]
 
-    def load_steps(self, entries: Iterable[tuple[int, bytes, bytes]], now: float) -> Iterator[list[str]]:
-        """The same in steps of some milliseconds, each with the lines of what it left out.
+    def load_steps(self, entries: Iterable[tuple[int, bytes, bytes]], now: float) -> Iterator[list[Damage]]:
+        """The same in steps of some milliseconds, each with what it left out.
 
         The entries MUST come in the order of their kinds, as the store gives them: holders before what they hold.
         """
@@ -395,18 +397,21 @@ class State:
         }
         self._started = now
         owners = []
-        left_out: list[str] = []
+        left_out: list[Damage] = []
         for number, (kind, key, value) in enumerate(entries):
             load = loaders.get(kind)
             if load is not None:
                 try:
                     load(key, value)
                 except LOAD_ERRORS as error:
-                    left_out.append(f"record {kind} {key.hex()}: {error!r}")
+                    left_out.append(records.unreadable(kind, key, value, error))
             elif kind == OWNER:
                 owners.append((key, value))
             elif kind == META and key == INSTANCES_KEY:
-                self.instances = Instances.of_stored(value)
+                try:
+                    self.instances = Instances.of_stored(value)
+                except LOAD_ERRORS as error:
+                    left_out.append(records.unreadable(kind, key, value, error))
             if not number % _STEP:
                 yield left_out
                 left_out = []
@@ -414,7 +419,7 @@ class State:
             try:
                 self._load_owner(key, value)
             except LOAD_ERRORS as error:
-                left_out.append(f"record {OWNER} {key.hex()}: {error!r}")
+                left_out.append(records.unreadable(OWNER, key, value, error))
         self._by_owner.clear()
         self._names.clear()
         yield left_out
@@ -495,6 +500,8 @@ class State:
 
     def _load_lock(self, key: bytes, value: bytes) -> None:
         kept = records.decode_lock(value)
+        if any(item.start > item.last for item in kept.ranges):
+            raise ValueError("a range that ends before it starts")
         held = self.opens[key[:16]]
         ranges = self.ranges.setdefault(held.handle, RangeSet())
         lock = LockState(held, kept.owner, kept.instance, ranges)

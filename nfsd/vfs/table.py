@@ -24,8 +24,16 @@ _key: Final = struct.Struct(">BQ")
 _head: Final = struct.Struct(">H")
 _name: Final = struct.Struct(">QB")
 
+EMPTY_ROW: Final = _head.pack(0)
+"""What stands in the place of an object that is forgotten, where its id must not be given out again."""
+
 Commit = Callable[[ChangeSet], object]
 Name = tuple[int, bytes]
+
+
+def is_key(key: bytes) -> bool:
+    """Whether a record's key is one of a row."""
+    return len(key) == _key.size
 
 
 class Row:
@@ -108,7 +116,7 @@ class ObjectTable:
             # The highest id leaves an empty row behind, so that a restart does not give it out again.
             if row_id == self._last_id:
                 self._mark = row_id
-                changes.put(kinds.NAME, self._key(row_id), _head.pack(0))
+                changes.put(kinds.NAME, self._key(row_id), EMPTY_ROW)
             else:
                 changes.remove(kinds.NAME, self._key(row_id))
             self._commit(changes)

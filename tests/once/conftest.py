@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,13 @@ def directory(tmp_path: Path) -> Path:
     return IN_MEMORY if IN_MEMORY.is_dir() else tmp_path
 
 
+@pytest.fixture
+def new_seed() -> int:
+    """The seed of this run, printed so that a failure can be repeated; UNDERSTUDY_SEED sets it."""
+    text = os.environ.get("UNDERSTUDY_SEED")
+    seed = int(text) if text else int.from_bytes(os.urandom(4), "big")
+    print(f"seed {seed}: repeat it with UNDERSTUDY_SEED={seed}")
+    return seed
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
@@ -15,11 +16,11 @@ from statestore import (
     SLOT,
     STREAM,
     ChangeSet,
-    Damage,
     LmdbStore,
     MemoryStore,
     Store,
     StoreFailed,
+    StoreNewer,
 )
 
 
@@ -317,7 +318,7 @@ def test_load_record_under_another_key(backend: Any) -> None:
 
 
 def test_load_unknown_kind(backend: Any) -> None:
-    """A kind that this release does not know is reported, not passed on."""
+    """A damaged record of no known kind is reported, not passed on."""
     store = backend.open()
     commit_all(store, changes_of((OPEN, b"k1", b"abc")))
     store.close()
@@ -328,7 +329,56 @@ def test_load_unknown_kind(backend: Any) -> None:
     backend.tamper(change)
     store = backend.open()
     assert list(store.load()) == [(OPEN, b"k1", b"abc")]
-    assert store.damaged == [Damage(200, b"k1", "unknown kind: damaged, or written by a newer release")]
+    [found] = store.damaged
+    assert (found.kind, found.key) == (200, b"k1")
+    assert "checksum" in found.reason
+
+
+def test_load_flipped_key(backend: Any) -> None:
+    """A record whose key has one flipped bit is reported under the key that it had, be it the kind that is wrong."""
+    store = backend.open()
+    commit_all(store, changes_of((OPEN, b"k1", b"abc"), (SLOT, b"k2", b"def")))
+    store.close()
+
+    def change(records: dict[bytes, bytes]) -> None:
+        records[bytes((OPEN,)) + b"\xeb1"] = records.pop(bytes((OPEN,)) + b"k1")
+        records[bytes((SLOT | 128,)) + b"k2"] = records.pop(bytes((SLOT,)) + b"k2")
+
+    backend.tamper(change)
+    store = backend.open()
+    assert list(store.load()) == []
+    assert [(damage.kind, damage.key) for damage in store.damaged] == [(OPEN, b"k1"), (SLOT, b"k2")]
+    assert [damage.stored_key for damage in store.damaged] == [b"\x05\xeb1", b"\x83k2"]
+
+
+def newer_version(stored_key: bytes, value: bytes) -> bytes:
+    """A sound record of version 2, as a release to come writes it."""
+    crc = crc32(value, crc32(stored_key, crc32(b"\x02\x00")))
+    return b"\x02\x00" + len(value).to_bytes(4, "big") + crc.to_bytes(4, "big") + value
+
+
+def newer_kind(stored_key: bytes, value: bytes) -> bytes:
+    """A sound record, of whatever kind the key says."""
+    return b"\x01\x00" + len(value).to_bytes(4, "big") + crc32(value, crc32(stored_key)).to_bytes(4, "big") + value
+
+
+@pytest.mark.parametrize(("stored_key", "write"), [(b"\x05k1", newer_version), (b"\xc8k1", newer_kind)])
+def test_load_newer_record(backend: Any, stored_key: bytes, write: Any) -> None:
+    """What a newer release has written is refused, never left out; what looks like it by damage is damage."""
+    backend.open().close()
+    backend.tamper(lambda records: records.update({stored_key: write(stored_key, b"value")}))
+    with pytest.raises(StoreNewer, match="record of a newer release"):
+        list(backend.open().load())
+
+
+def test_load_damaged_newer_record(backend: Any) -> None:
+    """A record of a newer release that is damaged is damage."""
+    backend.open().close()
+    stored = newer_version(b"\x05k1", b"value")
+    backend.tamper(lambda records: records.update({b"\x05k1": flip(-1)(stored)}))
+    store = backend.open()
+    assert list(store.load()) == []
+    assert [damage.reason for damage in store.damaged] == ["record version 2, expected 1"]
 
 
 STEP = st.one_of(

@@ -292,10 +292,30 @@ def test_open_emptied_file(tmp_path: Path) -> None:
     """A state file of no bytes is a loss, unless the first creation was cut short."""
     opened(tmp_path).close()
     os.truncate(tmp_path / "data.mdb", 0)
-    with pytest.raises(StoreDamaged, match="is empty; restore a backup"):
-        opened(tmp_path)
+    for how in ("empty", "missing"):
+        with pytest.raises(StoreDamaged, match=f"data.mdb is {how}, though .*; restore a backup"):
+            opened(tmp_path)
+        (tmp_path / "data.mdb").unlink(missing_ok=True)
     (tmp_path / "secret").unlink()
     opened(tmp_path).close()
+
+
+def test_open_without_secret(tmp_path: Path) -> None:
+    """Records without the secret are refused, and are there when it is; a first start that was cut short is not."""
+    store = opened(tmp_path)
+    (tmp_path / "secret").unlink()
+    store.close()
+    store = opened(tmp_path)
+    fill(store)
+    store.close()
+    secret = (tmp_path / "secret").rename(tmp_path / "aside")
+    with pytest.raises(StoreMissing, match="secret is missing, .*; copy it from the cluster's other node"):
+        opened(tmp_path)
+    assert not (tmp_path / "secret").exists()
+    secret.rename(tmp_path / "secret")
+    store = opened(tmp_path)
+    assert list(store.load())
+    store.close()
 
 
 def test_commit_when_the_disk_refuses(tmp_path: Path, in_python: Callable[..., Any]) -> None:

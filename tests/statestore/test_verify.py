@@ -1,7 +1,9 @@
 """Verify and dump: what an operator sees of a state directory."""
 
 import json
+import random
 import textwrap
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from statestore import (
     ChangeSet,
     LmdbStore,
     Reference,
+    StoreDamaged,
     StoreMissing,
     dump,
     verify,
@@ -172,3 +175,42 @@ def test_dump_meta_of_the_user(tmp_path: Path) -> None:
     assert next(iter(dump(tmp_path))) == {
         "kind": "META", "key": b"cluster".hex(), "size": 4, "value": b"name".hex(),
     }  # fmt: skip
+
+
+def test_verify_damaged_pages(tmp_path: Path) -> None:
+    """Whatever a page's header says, the check ends with words: the process that asks for it never dies of it."""
+    store = LmdbStore.open(tmp_path, level="process", on_failure=lambda error: None)
+    changes = ChangeSet()
+    for number in range(300):
+        changes.put(HOLDER, number.to_bytes(8, "big"), b"x" * 200)
+    store.wait(store.commit(changes))
+    store.close()
+    path = tmp_path / "data.mdb"
+    sound = path.read_bytes()
+    rng = random.Random(7)
+    said: Counter[str] = Counter()
+    for _ in range(60):
+        damaged = bytearray(sound)
+        page = rng.randrange(2, len(sound) // 4096) * 4096
+        for position in rng.sample(range(64), 4):
+            damaged[page + position] = rng.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            said["sound" if verify(tmp_path).ok else "records"] += 1
+        except StoreDamaged as error:
+            said["signal" if "ended in SIG" in str(error) else "words"] += 1
+            assert "restore a backup" in str(error)
+    assert said["signal"] and said["words"], said
+    path.write_bytes(sound)
+    assert verify(tmp_path).ok
+
+
+def test_verify_tells_what_went_wrong(tmp_path: Path) -> None:
+    """What is raised in the process of its own is raised here."""
+    state_with(tmp_path, {HOLDER})
+
+    def fail(key: bytes, value: bytes) -> bytes:
+        raise RuntimeError("the rule is wrong")
+
+    with pytest.raises(RuntimeError, match="the rule is wrong"):
+        verify(tmp_path, [Reference(HOLDER, OPEN, fail)])

@@ -24,7 +24,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("table", "compound", "callback"),
     ("rpc", "auth"),
     ("transport", "record"),
-    ("blackout", "report", "recovery", "server", "failover"),
+    ("blackout", "losses", "report", "recovery", "restore", "server", "failover"),
     ("cli",),
 ]
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}

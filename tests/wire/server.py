@@ -50,6 +50,7 @@ class ServerProcess:
         self._exports = dict(exports or {"/export": "rw,insecure,no_root_squash"})
         self._clients = dict(clients or {})
         self._client_blackouts = dict(client_blackouts or {})
+        self.exit_code: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
         directory.chmod(0o755)
         self.export.mkdir(mode=0o777, exist_ok=True)
@@ -74,13 +75,16 @@ class ServerProcess:
             lines += ["[[client]]", f"match = {quoted(match)}", f"blackout_s = {seconds}"]
         return "\n".join(lines) + "\n"
 
+    def command(self) -> list[str]:
+        """What is started, but for its configuration."""
+        return [sys.executable, "-c", "from nfsd.cli import main; main()", "serve", "--no-pair"]
+
     def start(self) -> None:
         """Start, and wait until it says that it serves; a later start takes the same port again."""
         file = self.directory / "understudy.toml"
         file.write_text(self._configuration())
-        command = [sys.executable, "-c", "from nfsd.cli import main; main()", "serve", "--no-pair"]
         self._process = subprocess.Popen(
-            [*command, "--config", str(file)],
+            [*self.command(), "--config", str(file)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -94,7 +98,7 @@ class ServerProcess:
             readable, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
             more = os.read(descriptor, 4096) if readable else b""
             if not more:
-                self.kill()
+                self.stop()
                 raise RuntimeError(f"the server did not start: {said!r}\n{self.log.read_text()[-4000:]}")
             said += more
         self.port = int(ready.group(1))
@@ -118,10 +122,18 @@ class ServerProcess:
         self._end(process)
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
-        process.wait(STOP_TIMEOUT_S)
+        self.exit_code = process.wait(STOP_TIMEOUT_S)
         assert process.stdout is not None
         process.stdout.close()
         self._process = None
+
+    def wait(self) -> int:
+        """Wait until it ends by itself; its exit code."""
+        assert self._process is not None
+        self._process.wait(STOP_TIMEOUT_S)
+        self._end(self._process)
+        assert self.exit_code is not None
+        return self.exit_code
 
     def ask(self, command: str, **arguments: Any) -> Any:
         """The answer of the control socket."""

@@ -1,0 +1,82 @@
+"""The records that a start could not trust: put aside for the operator, settled with their holders, said in the log.
+
+Owns what happens to them between the load and the first connection.  What each costs is `nfsd/state/salvage.py`'s.
+
+MUST be durable before anybody is served: otherwise the next start would find a record again that somebody has been
+told is gone.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from nfsd.log import get_logger
+from nfsd.state import salvage
+from nfsd.vfs import table
+from statestore import NAME, ChangeSet, Damage, kind_name
+
+if TYPE_CHECKING:
+    from nfsd.server import Server
+
+log = get_logger()
+
+
+class Losses:
+    """What one start could not load: `damaged` records, and sound ones that were `left_out`.
+
+    `changes` are what their loss means for the store, but for the moving itself.
+    """
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.damaged: list[Damage] = []
+        self.left_out: list[Damage] = []
+        self.changes = ChangeSet()
+
+    def all(self) -> list[Damage]:
+        """All of them, in the order of their kinds."""
+        return sorted((*self.damaged, *self.left_out), key=lambda each: (each.kind, each.key))
+
+    def keys(self, kind: int) -> list[bytes]:
+        """The keys of those of a kind."""
+        return [each.key for each in self.all() if each.kind == kind]
+
+    def has(self, kind: int, key: bytes) -> bool:
+        """Whether a record is among them."""
+        return key in self.keys(kind)
+
+    def stand_in(self, rows: list[tuple[bytes, bytes]]) -> None:
+        """Fill the place of lost rows of object tables, so that no other object ever gets their ids."""
+        known = {key for key, _value in rows}
+        for key in self.keys(NAME):
+            if table.is_key(key) and key not in known:
+                rows.append((key, table.EMPTY_ROW))
+                self.changes.put(NAME, key, table.EMPTY_ROW)
+
+    def settle(self, server: Server) -> None:
+        """Have each loss cost only its own holder, and move the records aside; all is durable on return."""
+        lost = self.all()
+        if not lost:
+            return
+        for event, records in (("record.damaged", self.damaged), ("record.left_out", self.left_out)):
+            for damage in records:
+                log.error(
+                    event, record=str(damage), kind=kind_name(damage.kind), cost=salvage.COSTS.get(damage.kind)
+                )
+        changes = ChangeSet()
+        when_ns = time.time_ns()
+        for damage in lost:
+            server.quarantine.keep(changes, damage, epoch=self.epoch, when_ns=when_ns)
+        changes.merge(self.changes)
+        salvage.settle(server.state, lost, server.now(), changes)
+        server.commit_now(changes)
+        log.warning("records.quarantined", count=len(lost), kept=len(server.quarantine))
+
+
+def put_aside(server: Server, damage: Damage) -> None:
+    """Move one more record aside."""
+    log.error("record.left_out", record=str(damage), kind=kind_name(damage.kind), cost=salvage.COSTS.get(damage.kind))
+    changes = ChangeSet()
+    server.quarantine.keep(changes, damage, epoch=server.store.epoch, when_ns=time.time_ns())
+    server.commit_now(changes)
