@@ -84,13 +84,14 @@ class NamespaceClient(Client):
         self.mount_point = client.work
         self._client = client
         self._pair = pair
-        self._out = client.guest.results / "load"
+        self._out = client.guest.results
         self._working: Pending | None = None
 
     def start(self, directory: str, kinds: Sequence[str], interval_s: float, limit_s: float) -> None:
-        path = f"{self.mount_point}/{directory}"
+        path, out = f"{self.mount_point}/{directory}", f"/run/results/{directory}"
+        self._out = self._client.guest.results / directory
         python = shlex.join([os.path.realpath(sys.executable), "-I", "-S", str(LOAD)])
-        command = f"rm -rf /run/results/load; mkdir -p {path}; exec {python} work /run/results/load {path}"
+        command = f"mkdir -p {path}; exec {python} work {out} {path}"
         words = f"{command} {interval_s} {limit_s} {' '.join(kinds)}"
         self._working = self._client.process().start(system.shell, words, "/", timeout_s=limit_s + ENDING_S)
 
