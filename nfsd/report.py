@@ -138,5 +138,6 @@ def metrics(server: Server) -> Snapshot:
         "epoch": server.store.epoch,
         "takeovers_total": server.turn.takeovers if server.turn is not None else 0,
         "takeover_phase_seconds": server.recovery,
+        "role": {server.role: 1},
         "log_lines_lost_total": logging_.lines_lost(),
     }

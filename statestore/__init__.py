@@ -4,7 +4,7 @@ This room imports the standard library, and its engine in one file. It knows no 
 its own bytes into the values of records, and nobody here looks inside.
 """
 
-from statestore.directory import lock_directory, read_secret, touch
+from statestore.directory import LOCK_NAME, lock_directory, read_secret, touch
 from statestore.errors import (
     StoreDamaged,
     StoreError,
@@ -48,6 +48,7 @@ __all__ = [
     "HOLDER",
     "INTENT",
     "KIND_NAMES",
+    "LOCK_NAME",
     "META",
     "NAME",
     "OPEN",

@@ -6,12 +6,13 @@ The file is a help, no lock: it says whether the last holder let go by itself, a
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import select
 import signal
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,37 +90,63 @@ def write_holder(directory: Path, holder: Holder) -> None:
         os.close(about)
 
 
-def end_holder(holder: Holder, limit_s: float) -> None:
+def end_holder(holder: Holder, lock: Path, limit_s: float) -> None:
     """Kill a holder on this machine, stopped or not, and wait for its end; blocks.
 
-    Returns at once if it has ended, or the machine has started anew since.  Raises HolderLives.
+    Its workers die with it; but one that is stopped before it could arrange that would go on one day. So whoever
+    still has the file `lock` locked is killed as well. Returns at once if nobody lives, or the machine has started
+    anew since.  Raises HolderLives.
     """
     if holder.boot_id != _boot_id():
         return
+    _kill(holder.pid, holder.started, holder.node, limit_s)
+    for pid in _locking(lock):
+        _kill(pid, None, holder.node, limit_s)
+
+
+def _locking(lock: Path) -> Iterator[int]:
+    """The processes that have a flock on a file, however they got it."""
     try:
-        descriptor = os.pidfd_open(holder.pid)
+        about = lock.stat()
+    except FileNotFoundError:
+        return
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid() and _locks(process, about):
+            yield int(process.name)
+
+
+def _locks(process: Path, file: os.stat_result) -> bool:
+    try:
+        for descriptor in (process / "fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                there = descriptor.stat()
+                if (there.st_dev, there.st_ino) == (file.st_dev, file.st_ino):
+                    return "FLOCK" in (process / "fdinfo" / descriptor.name).read_text()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        # It has ended, or it is somebody else's: then it could not have opened the file.
+        return False
+    return False
+
+
+def _kill(pid: int, started: int | None, node: str, limit_s: float) -> None:
+    try:
+        descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     except OSError as error:
-        raise HolderLives(f"process {holder.pid} of {holder.node} cannot be reached: {error.strerror}") from error
+        raise HolderLives(f"process {pid} of {node} cannot be reached: {error.strerror}") from error
     try:
-        if _started(holder.pid) != holder.started:
+        if started is not None and _started(pid) != started:
             return
-        log.warning("holder.killed", holder=holder.node, holder_pid=holder.pid)
+        log.warning("holder.killed", holder=node, holder_pid=pid)
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        _wait(descriptor, limit_s, holder)
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        if not poll.poll(limit_s * 1000):
+            raise HolderLives(f"process {pid} of {node} still lives {limit_s:g} s after SIGKILL")
     except ProcessLookupError:
         return
     except PermissionError as error:
-        raise HolderLives(f"process {holder.pid} of {holder.node} may not be killed by this user") from error
+        raise HolderLives(f"process {pid} of {node} may not be killed by this user") from error
     finally:
         os.close(descriptor)
-
-
-def _wait(descriptor: int, limit_s: float, holder: Holder) -> None:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    began = time.monotonic()
-    if not poll.poll(limit_s * 1000):
-        waited_s = time.monotonic() - began
-        raise HolderLives(f"process {holder.pid} of {holder.node} still lives {waited_s:.1f} s after SIGKILL")

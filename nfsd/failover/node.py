@@ -27,7 +27,7 @@ from nfsd.failover.turn import Phases, Stand, Turn
 from nfsd.failover.worker import Channel, Resumable
 from nfsd.faults import EXIT_LATE
 from nfsd.log import get_logger
-from statestore import StoreError, StoreLocked, lock_directory
+from statestore import LOCK_NAME, StoreError, StoreLocked, lock_directory
 
 STANDBY, RESUMING, ACTIVE, DRAINING, FENCED = ROLES = ("standby", "resuming", "active", "draining", "fenced")
 MANAGER = "manager"
@@ -108,8 +108,9 @@ class Node:
             await self._clean_up("fenced")
             self._role = FENCED
         elif not stand.promote and announce.has_address(self._address):
-            # Left over from a process that died with the node's part: the manager has to take it away first.
+            # Left over from a daemon that died with its part.
             await self._clean_up("stop")
+            await self._see_address_off()
         self._listen_to_manager()
         if not stand.fenced:
             self._fault.write(False)
@@ -117,8 +118,11 @@ class Node:
         self._channel.say(standing=self._role)
         if stand.promote and self._wish is None:
             await asyncio.sleep(stand.after_s)
-            if self._wish is None:
-                self._want(Wish(role=ACTIVE, by=stand.promote, reason="promote"))
+        # A manager that leaves the address here has chosen this node, and may have said so to a dead process.
+        chosen = self._fifo is not None and not stand.fenced and announce.has_address(self._address)
+        by = stand.promote or (MANAGER if chosen else None)
+        if by is not None and self._wish is None:
+            self._want(Wish(role=ACTIVE, by=by, reason="promote"))
 
     async def go_on(self, turn: Turn) -> None:
         """Serve in the place of a process of this node that died.  Raises StoreError, ExportError, OSError."""
@@ -221,7 +225,9 @@ class Node:
     async def _fence(self, wish: Wish) -> None:
         """Make sure that nobody else holds the state or the data, or raise HookFailed, HolderLives."""
         fence, limit_s = self._cluster.fence, float(self._cluster.hook_time_s)
-        holder = read_holder(self._config.state)
+        # What lies below a mount point that is not mounted yet may be very old.
+        hidden = self._cluster.mount is not None and fence != FENCE_ON_HOST
+        holder = None if hidden else read_holder(self._config.state)
         if wish.released or (holder is not None and holder.released):
             log.info("fence.unneeded", reason="the last holder has let go", holder=holder.node if holder else None)
             return
@@ -231,7 +237,7 @@ class Node:
             log.info("fence.unneeded", reason="this daemon was the last holder")
             return
         if holder is not None and (ours or fence == FENCE_ON_HOST):
-            await asyncio.to_thread(end_holder, holder, limit_s)
+            await asyncio.to_thread(end_holder, holder, self._config.state / LOCK_NAME, limit_s)
         if ours or fence in (FENCE_BY_MANAGER, FENCE_ON_HOST):
             log.info("fence.done", by="this node was the last holder" if ours else fence)
             return
@@ -298,14 +304,16 @@ class Node:
         self._finish(None)
 
     async def _let_others(self, wish: Wish) -> None:
-        """Give up the lock, the address and the volume, in this order, and tell the manager."""
+        """Give up the lock, the address and the volume, in this order, and tell the manager.  Raises HookFailed."""
         holder = Holder.this_node(self._config.node, self._supervisor_pid)
         write_holder(self._config.state, Holder(**{**_fields(holder), "released": True}))
         self._channel.say(released=True)
         await self._channel.let_go.wait()
-        if wish.reason != "demote":
-            self._fault.write(True)
-        await self._clean_up(wish.reason, raises=True)
+        try:
+            await self._clean_up(wish.reason, raises=True)
+        finally:
+            if wish.reason != "demote":
+                self._fault.write(True)
         if wish.reason == "handover" and self._cluster.handover is not None:
             await self._hook("handover", self._cluster.handover, wish.reason)
 
@@ -336,11 +344,16 @@ class Node:
             with contextlib.suppress(TimeoutError, StoreError):
                 await self._server.let_go(self._cluster.drain_time_s)
             await self._clean_up("promote")
+        else:
+            await self._see_address_off()
         # A manager that goes on wishing it is obeyed by trying again; a command's caller has heard of it.
         again = self._wish if self._wish is not wish else (wish if wish.by == MANAGER else None)
         self._finish(again.by if again is not None and again.role == ACTIVE else None)
 
     def _finish(self, promote: str | None) -> None:
+        if self._fifo is not None:
+            # What is said from now on is for the next process.
+            self._fifo.close()
         wish = self._wish
         if promote is None and wish is not None and wish.role == ACTIVE and not wish.done.done():
             promote = wish.by
@@ -349,12 +362,15 @@ class Node:
 
     async def stop(self) -> None:
         """The whole daemon is to end."""
-        self._fault.write(True)
         if self._fifo is not None:
             self._fifo.close()
-        if self._role == ACTIVE:
-            with contextlib.suppress(*FAILURES):
-                await self._leave(Wish(role=STANDBY, by="signal", reason="stop"))
+        wish = Wish(role=STANDBY, by="signal", reason="stop")
+        self._want(wish)
+        with contextlib.suppress(ControlError):
+            # What is under way, a takeover for instance, comes to its end first.
+            await wish.done
+        # The manager hears of it once nothing is held any more: earlier, the other node would fence this one.
+        self._fault.write(True)
         self.finished.set()
 
     # -- hooks ----------------------------------------------------------------------------------------------

@@ -44,7 +44,12 @@ async def _play(config: Config, node: Node, channel: Channel, stopping: asyncio.
     figures = Figures(config, node)
     turn = channel.turn.result() if channel.turn.done() else None
     beat_s = channel.stand.result().beat_s if turn is None else turn.beat_s
-    beside = asyncio.create_task(_start_beside(control, figures))
+    if turn is None:
+        # Two daemons of one node would both follow the manager's word.
+        await control.start()
+        beside = asyncio.create_task(start_side("metrics", figures.start))
+    else:
+        beside = asyncio.create_task(_start_beside(control, figures))
     delay_s = channel.stand.result().delay_s if turn is None else turn.delay_s
     if delay_s:
         await asyncio.wait((stopping,), timeout=delay_s)

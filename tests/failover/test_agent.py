@@ -101,7 +101,7 @@ def test_ocf_tester(site: Site) -> None:
 
 
 def test_actions(site: Site) -> None:
-    """Start, promote, demote, stop, and what monitor says in between."""
+    """Start, promote, demote, promote, stop, and what monitor says in between."""
     assert site.run("monitor") == NOT_RUNNING
     assert site.run("promote") == NOT_RUNNING
     assert site.run("start") == SUCCESS
@@ -110,16 +110,10 @@ def test_actions(site: Site) -> None:
     assert site.run("monitor") == RUNNING_PROMOTED and site.status()["role"] == "active"
     assert site.run("demote") == SUCCESS
     assert site.run("monitor") == SUCCESS
+    assert site.run("promote") == SUCCESS
     assert site.run("stop") == SUCCESS
     assert site.run("monitor") == NOT_RUNNING
     assert site.run("demote") == NOT_RUNNING
-
-
-def test_stop_promoted(site: Site) -> None:
-    """Stopping the promoted one stops it, and the next start finds everything free."""
-    assert (site.run("start"), site.run("promote")) == (SUCCESS, SUCCESS)
-    assert site.run("stop") == SUCCESS
-    assert (site.run("start"), site.run("promote")) == (SUCCESS, SUCCESS)
 
 
 def test_monitor_worker_killed(site: Site) -> None:

@@ -146,6 +146,9 @@ def test_fault_file_and_cut(network: Network, running: Keepalived) -> None:
     print(f"let go: {let_go_s:.3f} s; lost: {lost_s:.3f} s")
     # The promise is 0.61 s; a busy machine gets more.
     assert let_go_s < 0.5 and lost_s < 1.0
+    for node in NODES:
+        said = (running.room / node / "log").read_text()
+        assert "unsafe" not in said.lower() and "disabl" not in said.lower(), said
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -353,3 +354,32 @@ def test_status_exit_code(standing: Group) -> None:
     assert code() == EXIT_CODES["active"] == 0
     group.a.kill()
     assert code() == 1
+
+
+def test_stopped_worker_is_fenced(standing: Group) -> None:
+    """A stopped process that is not bound to its supervisor's life, but has the lock, is found and ended."""
+    group = standing
+    group.a.promote()
+    holding = group.network.nodes["a"].call(
+        subprocess.Popen, [sys.executable, "-c", f"import fcntl, time; f = open('{group.state}/other', 'w')\n"
+                           "fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)"],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert holding.stdout.readline() == b"held\n"
+    group.a.kill()
+    os.rename(group.state / "other", group.state / "lock")
+    holding.send_signal(signal.SIGSTOP)
+    group.b.promote()
+    assert holding.wait(5.0) == -signal.SIGKILL
+    holding.stdout.close()
+
+
+def test_second_daemon_refused(standing: Group) -> None:
+    """A second daemon on one control socket ends at once; the first goes on."""
+    group = standing
+    first, group.a.process = group.a.process, None
+    group.a.launch()
+    second, group.a.process = group.a.process, first
+    assert second is not None and second.wait(20.0) == 1
+    group.a.promote()
+    assert group.a.role() == "active"

@@ -5,7 +5,7 @@ than the guest's own administration.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,23 +28,24 @@ ALARMS = re.compile(
 
 
 class Client:
-    """A guest with the exports mounted."""
+    """A guest with the exports mounted, below a directory of the guest's."""
 
-    def __init__(self, guest: Guest, version: str) -> None:
+    def __init__(self, guest: Guest, version: str, address: str = SERVER_ADDRESS, root: str = MOUNTS) -> None:
         self.guest = guest
         self.version = version
-        self.work = f"{MOUNTS}{WORK}"
-        self.squash = f"{MOUNTS}{SQUASH}"
+        self.address = address
+        self.work = f"{root}{WORK}"
+        self.squash = f"{root}{SQUASH}"
 
     def mount(self) -> None:
         """Mount both exports."""
-        for source in (WORK, SQUASH):
-            self.mount_at(source, f"{MOUNTS}{source}")
+        self.mount_at(WORK, self.work)
+        self.mount_at(SQUASH, self.squash)
 
-    def mount_at(self, source: str, target: str) -> None:
-        """Mount a path of the server with this client's minor version."""
-        options = f"vers={self.version},proto=tcp,hard,timeo=600"
-        self.call(system.mount, f"{SERVER_ADDRESS}:{source}", target, options, timeout_s=50)
+    def mount_at(self, source: str, target: str, more: str = "") -> None:
+        """Mount a path of the server with this client's minor version, and with more options (",OPTION...")."""
+        options = f"vers={self.version},proto=tcp,hard,timeo=600{more}"
+        self.call(system.mount, f"{self.address}:{source}", target, options, timeout_s=50)
 
     def call(self, function: Callable[..., Any], *arguments: Any, user: User = ROOT,
              timeout_s: float = CALL_TIMEOUT_S) -> Any:
@@ -144,8 +145,12 @@ class Clients:
             self.close()
         if not self.guests:
             self._boot()
-        first, second = (Client(guest, self.version) for guest in self.guests)
+        first, second = (self._client(guest) for guest in self.guests)
         return first, second
+
+    def _client(self, guest: Guest) -> Client:
+        """A guest with the server's exports."""
+        return Client(guest, self.version, self.server.address)
 
     def _boot(self) -> None:
         """Boot the guests, at the same time, and mount."""
@@ -153,7 +158,7 @@ class Clients:
             self.guests.append(Guest(self.lab, f"{name}{self.version.replace('.', '')}", index))
         for guest in self.guests:
             guest.wait_ready()
-            Client(guest, self.version).mount()
+            self._client(guest).mount()
             self._seen[guest.console] = guest.console.stat().st_size
 
     def alarms(self) -> list[str]:
@@ -180,3 +185,31 @@ class Clients:
         """Switch the guests off."""
         while self.guests:
             self.guests.pop().close()
+
+
+def place_for(test: str, clients: Clients) -> Iterator[Site]:
+    """A directory of a test's own, in both exports, on two clients; healthy afterwards as before."""
+    server = clients.server
+    a, b = clients.ready()
+    name = re.sub(r"[^A-Za-z0-9_]+", "-", test).strip("-")
+    hosts: list[Path] = []
+    for export in (WORK, SQUASH):
+        host = server.exports[export] / name
+        host.mkdir(mode=0o755)
+        host.chmod(0o777 if export == SQUASH else 0o755)
+        hosts.append(host)
+    log = server.log_sizes()
+    clients.alarms()
+    before = {client: client.stats() for client in (a, b)}
+    reclaimed = server.reclaimed
+    yield Site(
+        a, b, clients.version, f"{a.work}/{name}", hosts[0], f"{a.squash}/{name}", hosts[1], server,
+    )
+    clients.end_processes()
+    assert server.alive(), "the server has ended"
+    assert not server.faults_since(log), "the server logged a fault of its own"
+    assert not clients.alarms(), "a client's kernel complained"
+    for client, stats in before.items():
+        if client.guest.healthy and server.reclaimed == reclaimed:
+            again = client.stats().since(stats).set_up_again()
+            assert not again, f"client {client.guest.name} had to introduce itself again: {again}"

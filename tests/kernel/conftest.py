@@ -6,17 +6,18 @@ nfs-ganesha, which shows that they ask for nothing peculiar to us.
 
 import os
 import random
-import re
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from .clients import Clients, Site
+from .clients import Clients, Site, place_for
+from .cluster import Cluster, Service, make_group
 from .lab import Lab
+from .nodes import Plan
 from .packages import complaint
-from .server import SERVERS, SQUASH, WORK, Server
+from .server import SERVERS, Server
 
 TEST_TIMEOUT_S = 300
 RELEASE_TIMEOUT_S = 10.0
@@ -27,6 +28,8 @@ GANESHA_LACKS = {
 }
 SERVER_KEY = pytest.StashKey[Server]()
 CLIENTS_KEY = pytest.StashKey[Clients]()
+SERVICE_KEY = pytest.StashKey[Service]()
+NODES_CLIENTS_KEY = pytest.StashKey[Clients]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -115,31 +118,45 @@ def clients(lab: Lab, server: Server, version: str, pytestconfig: pytest.Config)
 
 
 @pytest.fixture
-def site(clients: Clients, server: Server, request: pytest.FixtureRequest) -> Iterator[Site]:
-    """A directory of the test's own, in both exports, on two clients; healthy afterwards as before."""
-    a, b = clients.ready()
-    name = re.sub(r"[^A-Za-z0-9_]+", "-", request.node.name).strip("-")
-    hosts: list[Path] = []
-    for export in (WORK, SQUASH):
-        host = server.exports[export] / name
-        host.mkdir(mode=0o755)
-        host.chmod(0o777 if export == SQUASH else 0o755)
-        hosts.append(host)
-    log = server.log_sizes()
-    clients.alarms()
-    before = {client: client.stats() for client in (a, b)}
-    reclaimed = server.reclaimed
-    yield Site(
-        a, b, clients.version, f"{a.work}/{name}", hosts[0], f"{a.squash}/{name}", hosts[1], server,
-    )
-    clients.end_processes()
-    assert server.alive(), "the server has ended"
-    assert not server.faults_since(log), "the server logged a fault of its own"
-    assert not clients.alarms(), "a client's kernel complained"
-    for client, stats in before.items():
-        if client.guest.healthy and server.reclaimed == reclaimed:
-            again = client.stats().since(stats).set_up_again()
-            assert not again, f"client {client.guest.name} had to introduce itself again: {again}"
+def site(clients: Clients, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A place for a test, served by one node."""
+    yield from place_for(request.node.name, clients)
+
+
+@pytest.fixture(scope="session")
+def service(machine: None, pytestconfig: pytest.Config) -> Iterator[Service]:
+    """A service group on two nodes with keepalived, in a lab of its own."""
+    if peer_name(pytestconfig) != "understudy":
+        pytest.skip("only understudy goes on on another node")
+    with Lab() as lab:
+        cluster = Cluster(lab, Plan((make_group(lab.directory, "one", 1),)))
+        started = cluster.services["one"]
+        pytestconfig.stash[SERVICE_KEY] = started
+        try:
+            cluster.start()
+            yield started
+            cluster.stop()
+            assert not started.state_problems()
+        finally:
+            cluster.power_off()
+
+
+@pytest.fixture(scope="session")
+def nodes_clients(service: Service, version: str, pytestconfig: pytest.Config) -> Iterator[Clients]:
+    """Two guests that mount the service group's address."""
+    pair = Clients(service.lab, service, version)
+    pytestconfig.stash[NODES_CLIENTS_KEY] = pair
+    yield pair
+    pair.close()
+
+
+@pytest.fixture
+def nodes_site(
+    nodes_clients: Clients, service: Service, request: pytest.FixtureRequest
+) -> Iterator[Site]:
+    """A place for a test, served by whichever of two nodes; both are whole before and after."""
+    service.cluster.restore()
+    yield from place_for(request.node.name, nodes_clients)
 
 
 @pytest.fixture
@@ -149,16 +166,27 @@ def seed(pytestconfig: pytest.Config) -> int:
     return random.SystemRandom().randrange(1 << 31) if given is None else int(given)
 
 
+def sections(stash: pytest.Stash, used: Sequence[str]) -> list[tuple[str, str]]:
+    """What the servers and the guests' kernels of the fixtures in use said, each with a heading."""
+    found: list[tuple[str, str]] = []
+    servers: tuple[Server | None, ...] = (
+        stash.get(SERVER_KEY, None) if "site" in used else None,
+        stash.get(SERVICE_KEY, None) if "service" in used else None,
+    )
+    pairs = (
+        stash.get(CLIENTS_KEY, None) if "site" in used else None,
+        stash.get(NODES_CLIENTS_KEY, None) if "nodes_site" in used else None,
+    )
+    found += [(f"log of {server.name}", server.report()) for server in servers if server is not None]
+    for pair in pairs:
+        found += pair.reports() if pair is not None else []
+    return found
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.CallInfo[None], None]:
     """Attach what the server and the guests' kernels said to the report of a failure."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
-    if not report.failed or "site" not in getattr(item, "fixturenames", ()):
-        return
-    server = item.config.stash.get(SERVER_KEY, None)
-    if server is not None:
-        report.sections.append((f"log of {server.name}", server.report()))
-    pair = item.config.stash.get(CLIENTS_KEY, None)
-    if pair is not None:
-        report.sections.extend(pair.reports())
+    if report.failed:
+        report.sections.extend(sections(item.config.stash, getattr(item, "fixturenames", ())))

@@ -16,17 +16,13 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from .packages import SEARCH_PATH
+from .namespace import STOP_TIMEOUT_S, LabError, Namespace, search_environment
+
+__all__ = ["BRIDGE", "SERVER_ADDRESS", "Child", "Lab", "LabError", "tail"]
 
 SERVER_ADDRESS = "10.199.0.1"
 BRIDGE = "br0"
 BRIDGE_MAC = "02:00:0a:c7:00:fe"
-COMMAND_TIMEOUT_S = 20.0
-STOP_TIMEOUT_S = 10.0
-
-
-class LabError(RuntimeError):
-    """The lab itself, not what is tested in it, failed."""
 
 
 def tail(path: Path, size_max: int = 6000) -> str:
@@ -85,9 +81,10 @@ class Lab:
         parent = directory or os.environ.get("UNDERSTUDY_LAB_DIR")
         self.directory = Path(tempfile.mkdtemp(prefix="understudy-kernel-", dir=parent)).resolve()
         self.directory.chmod(0o755)
-        self.environment = dict(os.environ, PATH=f"{SEARCH_PATH}:{os.environ.get('PATH', '')}")
+        self.environment = search_environment()
         self.children: list[Child] = []
-        self._holder: subprocess.Popen[bytes] | None = None
+        self._namespace: Namespace | None = None
+        self._others: list[Namespace] = []
         self._previous_handler: Any = None
 
     def __enter__(self) -> Self:
@@ -112,15 +109,8 @@ class Lab:
         raise KeyboardInterrupt("SIGTERM")
 
     def _open_namespace(self) -> None:
-        """Make the namespace: a shell waits in it for a pipe that ends with this process."""
-        command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "sh", "-c", "echo up; exec cat"]
-        self._holder = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment
-        )
-        assert self._holder.stdout is not None
-        if self._holder.stdout.readline() != b"up\n":
-            raise LabError("no network namespace can be made here (unshare --net failed)")
-        self.run(["ip", "link", "set", "lo", "up"])
+        """Make the namespace with the bridge."""
+        self._namespace = Namespace()
         # Left to itself, a bridge takes another address whenever a tap comes or goes, and guests know the old one.
         bridge = [BRIDGE, "address", BRIDGE_MAC, "type", "bridge", "forward_delay", "0", "stp_state", "0"]
         self.run(["ip", "link", "add", *bridge])
@@ -128,40 +118,24 @@ class Lab:
         self.run(["ip", "link", "set", BRIDGE, "up"])
 
     @property
-    def holder_pid(self) -> int:
-        """The id of the process whose /proc/PID/ns/net is the namespace."""
-        if self._holder is None:
+    def namespace(self) -> Namespace:
+        """The namespace with the bridge."""
+        if self._namespace is None:
             raise LabError("the lab is not open")
-        return self._holder.pid
+        return self._namespace
 
-    def inside(self, command: Sequence[str]) -> list[str]:
-        """Return the command line that runs a command in the namespace, under the same process id."""
-        return ["nsenter", f"--net=/proc/{self.holder_pid}/ns/net", "--", *command]
+    def add_namespace(self) -> Namespace:
+        """Make a further namespace, which goes with the lab."""
+        self._others.append(Namespace())
+        return self._others[-1]
 
-    def run(self, command: Sequence[str], timeout_s: float = COMMAND_TIMEOUT_S) -> str:
-        """Run a short command in the namespace and return its output.
-
-        Raises:
-            LabError: it failed or took longer than timeout_s.
-        """
-        try:
-            done = subprocess.run(
-                self.inside(command),
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=timeout_s,
-            )
-        except subprocess.TimeoutExpired as late:
-            raise LabError(f"{' '.join(command)}: no end after {timeout_s} s") from late
-        if done.returncode != 0:
-            raise LabError(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
-        return done.stdout
+    def run(self, command: Sequence[str]) -> str:
+        """Run a short command in the namespace with the bridge and return its output; see Namespace.run."""
+        return self.namespace.run(command)
 
     def spawn(self, name: str, command: Sequence[str], *, pass_fds: Sequence[int] = (),
-              own_processes: bool = False) -> Child:
-        """Start a long-lived process in the namespace, its output in NAME.out of the lab's directory.
+              own_processes: bool = False, namespace: Namespace | None = None) -> Child:
+        """Start a long-lived process in a namespace (the bridge's), its output in NAME.out of the lab's directory.
 
         own_processes gives it a process namespace too, so that killing it takes its helpers along.
         """
@@ -170,7 +144,7 @@ class Lab:
         output = self.directory / f"{name}.out"
         with output.open("ab") as file:
             process = subprocess.Popen(
-                [*wrapper, *self.inside([*inner, *command])],
+                [*wrapper, *(namespace or self.namespace).inside([*inner, *command])],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -188,6 +162,21 @@ class Lab:
         self.run(["ip", "tuntap", "add", name, "mode", "tap"])
         self.run(["ip", "link", "set", name, "master", BRIDGE, "up"])
 
+    def add_cable(self, name: str, other: Namespace, interface: str) -> None:
+        """Add a pair of virtual interfaces: NAME on the bridge, the other end under another name in its namespace."""
+        peer = ["peer", "name", interface, "netns", str(other.holder_pid)]
+        self.run(["ip", "link", "add", name, "type", "veth", *peer])
+        self.plug_in(name)
+        other.run(["ip", "link", "set", interface, "up"])
+
+    def pull_out(self, name: str) -> None:
+        """Take a cable's end out of the bridge: nothing passes any more, and its node has no way to see that."""
+        self.run(["ip", "link", "set", name, "nomaster"])
+
+    def plug_in(self, name: str) -> None:
+        """Put a cable's end into the bridge."""
+        self.run(["ip", "link", "set", name, "master", BRIDGE, "up"])
+
     def remove_tap(self, name: str) -> None:
         """Remove a tap device, even while a killed guest is still on its way out."""
         self.run(["ip", "link", "delete", name])
@@ -196,10 +185,11 @@ class Lab:
         """Stop everything, the last started first, and remove the directory. May be called twice."""
         while self.children:
             self.children.pop().kill()
-        if self._holder is not None:
-            holder, self._holder = self._holder, None
-            holder.kill()
-            holder.communicate(timeout=STOP_TIMEOUT_S)
+        while self._others:
+            self._others.pop().close()
+        if self._namespace is not None:
+            namespace, self._namespace = self._namespace, None
+            namespace.close()
         if not os.environ.get("UNDERSTUDY_KEEP_LAB"):
             shutil.rmtree(self.directory, ignore_errors=True)
         if self._previous_handler is not None:

@@ -36,23 +36,33 @@ def gaps(done: list[float], start: float, end: float) -> list[float]:
 class Load:
     """Every activity, each in a process of its own, for some seconds.
 
-    Somebody has to hold the lock of the file `held` when it begins.
+    Somebody has to hold the lock of the file `held` when it begins. Loads at the same time need different names.
     """
 
-    def __init__(self, site: Site, seconds: float) -> None:
+    def __init__(self, site: Site, seconds: float, name: str = "load") -> None:
         self._site = site
+        self._stops = [client.guest.results / f"stop-{name}" for client in (site.a, site.b)]
+        for stop in self._stops:
+            stop.unlink(missing_ok=True)
         self._offsets = {client: offset_of(client) for client in (site.a, site.b)}
         processes = {kind: self._client(kind).process() for kind in (*ACTIVITIES, DENIED)}
         for process in processes.values():
             process.call(activities.clock)  # It exists now, so that the activities begin together.
         self._running: dict[str, Pending] = {
-            kind: process.start(activities.repeat, kind, site.path, seconds, timeout_s=seconds + 60)
+            kind: process.start(
+                activities.repeat, kind, site.path, seconds, f"/run/results/stop-{name}", timeout_s=seconds + 60
+            )
             for kind, process in processes.items()
         }
         self.done: dict[str, list[float]] = {}
 
     def _client(self, kind: str) -> Client:
         return self._site.b if kind == DENIED else self._site.a
+
+    def stop(self) -> None:
+        """Have it end before its time."""
+        for stop in self._stops:
+            stop.touch()
 
     def finish(self) -> None:
         """Wait for its end, and check that everything that was done is there, once.
@@ -75,3 +85,10 @@ class Load:
         """How long an activity stood still after each moment, beyond its longest gap in a quiet time."""
         usual = self.longest_gap(kind, *quiet)
         return [max(0.0, self.longest_gap(kind, moment, moment + window_s) - usual) for moment in moments]
+
+    def summary(self, title: str, quiet: tuple[float, float]) -> str:
+        """How much of each kind was done, and the longest gaps in a quiet time, as one line."""
+        parts = (
+            f"{kind} {len(done)} ({self.longest_gap(kind, *quiet) * 1000:.0f} ms)" for kind, done in self.done.items()
+        )
+        return f"{title} steps (longest quiet gap): {', '.join(parts)}"

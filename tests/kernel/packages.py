@@ -46,6 +46,7 @@ NEEDS = (
     Need("sqlite3", "sqlite3"),
     Need("setfattr", "attr"),
     Need("getfattr", "attr"),
+    Need("keepalived", "keepalived"),
 )
 PEER_NEEDS = {
     "understudy": (),

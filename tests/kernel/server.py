@@ -15,6 +15,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 from .lab import SERVER_ADDRESS, Child, Lab, LabError, tail
 
@@ -41,17 +42,31 @@ def listens(pid: int, port: int) -> bool:
     return False
 
 
+def status_of(control: Path, timeout_s: float = START_TIMEOUT_S) -> dict[str, Any]:
+    """What a server says of itself on its control socket; nothing if it does not answer."""
+    with socket.socket(socket.AF_UNIX) as asking, contextlib.suppress(OSError, ValueError):
+        asking.settimeout(timeout_s)
+        asking.connect(str(control))
+        asking.sendall(b'{"command": "status"}\n')
+        with asking.makefile("rb") as answers:
+            found: dict[str, Any] = json.loads(answers.readline()).get("result") or {}
+            return found
+    return {}
+
+
 class Server(ABC):
     """A server in a lab. Subclasses say how it is started and what in its log is a fault of its own."""
 
     name: str
     faults: re.Pattern[str]
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, place: Path | None = None, address: str = SERVER_ADDRESS) -> None:
         self.lab = lab
-        self.exports = {WORK: lab.directory / "export-work", SQUASH: lab.directory / "export-squash"}
-        self.state = lab.directory / "state"
-        self.log = lab.directory / "server.log"
+        self.address = address
+        place = place or lab.directory
+        self.exports = {WORK: place / "export-work", SQUASH: place / "export-squash"}
+        self.state = place / "state"
+        self.log = place / "server.log"
         for path in (*self.exports.values(), self.state):
             path.mkdir(exist_ok=True)
         self.exports[SQUASH].chmod(0o777)
@@ -63,7 +78,7 @@ class Server(ABC):
 
     @abstractmethod
     def command(self) -> list[str]:
-        """Return the command line that serves the exports on SERVER_ADDRESS, port PORT."""
+        """Return the command line that serves the exports on its address, port PORT."""
 
     def start(self) -> None:
         """Start the server and wait until it listens.
@@ -159,7 +174,7 @@ class UnderstudyServer(Server):
             "--export", f"{self.exports[WORK]}={WORK},rw,no_root_squash",
             "--export", f"{self.exports[SQUASH]}={SQUASH},rw,root_squash",
             "--state", str(self.state),
-            "--listen", f"{SERVER_ADDRESS}:{PORT}",
+            "--listen", f"{self.address}:{PORT}",
             "--lease-time", str(LEASE_TIME_S),
             "--log-file", str(self.log),
             *self.options,
@@ -173,14 +188,9 @@ class UnderstudyServer(Server):
         """
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
-            with socket.socket(socket.AF_UNIX) as asking, contextlib.suppress(OSError, ValueError):
-                asking.settimeout(START_TIMEOUT_S)
-                asking.connect(str(self.state / "control"))
-                asking.sendall(b'{"command": "status"}\n')
-                with asking.makefile("rb") as answers:
-                    status = json.loads(answers.readline())["result"]
-                if status["role"] == "active" and status["pid"] != after:
-                    return int(status["pid"])
+            status = status_of(self.state / "control")
+            if status.get("role") == "active" and status["pid"] != after:
+                return int(status["pid"])
             time.sleep(0.02)
         raise LabError(f"there is no active worker:\n{self.report()}")
 
@@ -225,7 +235,7 @@ class GaneshaServer(Server):
 
     def command(self) -> list[str]:
         text = GANESHA_CONFIGURATION.format(
-            port=PORT, address=SERVER_ADDRESS, state=self.state, lease=LEASE_TIME_S
+            port=PORT, address=self.address, state=self.state, lease=LEASE_TIME_S
         )
         squashes = {WORK: "No_Root_Squash", SQUASH: "Root_Squash"}
         for number, (pseudo, path) in enumerate(self.exports.items(), 1):

@@ -23,13 +23,13 @@ def clock() -> float:
     return time.monotonic()
 
 
-def repeat(kind: str, directory: str, seconds: float) -> list[float]:
-    """Do one thing every 10 ms for that long; the moments at which each was done."""
+def repeat(kind: str, directory: str, seconds: float, stop: str) -> list[float]:
+    """Do one thing every 10 ms for that long, or until a file appears; the moments at which each was done."""
     step = KINDS[kind](directory)
     done = []
     end = time.monotonic() + seconds
     due = time.monotonic()
-    while time.monotonic() < end:
+    while time.monotonic() < end and not os.path.exists(stop):
         step()
         now = time.monotonic()
         done.append(now)
