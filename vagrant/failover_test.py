@@ -22,7 +22,7 @@ from typing import Any
 from vagrant.failover.judge import Evidence, judge, lost_regions, steps, takeover, written_again
 from vagrant.failover.load import REGION_SIZE
 from vagrant.failover.machines import directory
-from vagrant.failover.places import HANDOVER, HARMS, KILL_DAEMON, KILL_WORKER, POWER_OFF, Node, Place
+from vagrant.failover.places import HANDOVER, HARMS, KILL_DAEMON, KILL_WORKER, Node, Place
 
 FIRST = ("append", "read", "create", "lock", "stat", "hold", "unstable")
 SECOND = ("denied",)
@@ -109,10 +109,10 @@ def run_case(place: Place, harm: str, number: int) -> Evidence:
     victim, other = settled(place)
     ahead = {name: place.ahead(name) for name in (victim.name, other.name, *(c.name for c in place.clients))}
     boots = {node.name: node.boot() for node in place.nodes}
-    begin(place, path)
-    before = [client.stats() for client in place.clients]
     for client in place.clients:
         client.complaints()
+    before = [client.stats() for client in place.clients]
+    begin(place, path)
     time.sleep(patience.quiet_s)
     moment = victim.suffer(harm)
     taker = taker_of(place, harm, victim, other)
@@ -144,10 +144,8 @@ def tell(evidence: Evidence, problems: list[str]) -> None:
     print("   takeover (s):    " + ", ".join(f"{phase} {took:.3f}" for phase, took in takeover(evidence).items()))
     if evidence.fenced:
         print(f"   switched off by the fence device: {', '.join(evidence.fenced)}")
-    if evidence.harm == POWER_OFF or lost_regions(evidence):
-        lost = len(lost_regions(evidence)) * REGION_SIZE >> 10
-        print(f"   unstable data lost with the node: {lost} KiB; WRITEs beyond once each: "
-              f"{written_again(evidence) >> 10} KiB")  # fmt: skip
+    lost = len(lost_regions(evidence)) * REGION_SIZE >> 10
+    print(f"   unstable data lost: {lost} KiB; written again: {written_again(evidence) >> 10} KiB")
     for problem in problems:
         print(f"   WRONG: {problem}")
     print(f"   {'FAILED' if problems else 'passed'}", flush=True)

@@ -131,14 +131,17 @@ def written_again(evidence: Evidence) -> int:
 
 
 def _unstable(evidence: Evidence) -> list[str]:
-    """UNSTABLE data that went with the power was written again; that it is right at last, the work itself has seen."""
-    lost = lost_regions(evidence)
-    if evidence.harm not in POWER_LOST:
-        return [f"regions {lost} of unstable data are gone although no power was lost"] if lost else []
-    if evidence.power_loses_data and not lost:
+    """UNSTABLE data that may have gone is written again; that it is right at last, the work itself has seen."""
+    lost, again = lost_regions(evidence), written_again(evidence)
+    if evidence.harm in POWER_LOST and evidence.power_loses_data and not lost:
         return ["no unstable data was lost with the power: that it is written again was not shown"]
-    if written_again(evidence) < len(lost) * REGION_SIZE * 0.9:
-        return [f"regions {lost} of unstable data were lost, and only {written_again(evidence)} bytes written again"]
+    if evidence.harm not in POWER_LOST and lost:
+        return [f"regions {lost} of unstable data are gone although no power was lost"]
+    if evidence.taker != evidence.victim:
+        # Another node: its verifier is another one, whether or not anything has gone.
+        lost = newest(sum(moment < evidence.moment - EARLY_S for moment in steps(evidence).get("unstable", [])))
+    if again < len(lost) * REGION_SIZE * 0.9:
+        return [f"regions {lost} of unstable data had to be written again, and only {again} bytes were"]
     return []
 
 

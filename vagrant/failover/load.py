@@ -31,7 +31,7 @@ BLOCK_SIZE = 4096
 LOCK_OFFSET, LOCK_SIZE = 4096, 100
 # More than one WRITE each: a single one would be asked for FILE_SYNC instead of UNSTABLE.
 REGION_SIZE, PLACES, REGION_INTERVAL_S = 3 << 19, 12, 1.0
-SYNC_FILE_RANGE_ALL = 7  # wait before, write, wait after; and no COMMIT
+SYNC_FILE_RANGE_WAIT = 1  # for what is under way already
 SYS_STATX, AT_FDCWD, AT_STATX_FORCE_SYNC, STATX_BASIC_STATS = 332, -100, 0x2000, 0x7FF
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -130,13 +130,18 @@ def denied(directory: str) -> Work:
 
 
 def unstable(directory: str) -> Work:
-    """Data that the server has acknowledged and not made stable; committed only at the end."""
+    """Data that the server has acknowledged and not made stable; committed only at the end.
+
+    The mount has to have write=eager: then write(2) sends, and only fsync(2) commits. Otherwise Linux keeps the data to
+    itself, and commits whatever it sends at once.
+    """
     fd = os.open(f"{directory}/unstable", os.O_RDWR | os.O_CREAT, 0o644)
     count = 0
     while (yield None) is None:
         place = count % PLACES * REGION_SIZE
         os.pwrite(fd, region(count), place)
-        if libc.sync_file_range(fd, ctypes.c_long(place), ctypes.c_long(REGION_SIZE), SYNC_FILE_RANGE_ALL):
+        # Until the server has answered.
+        if libc.sync_file_range(fd, ctypes.c_long(place), ctypes.c_long(REGION_SIZE), SYNC_FILE_RANGE_WAIT):
             raise OSError(ctypes.get_errno(), "sync_file_range")
         count += 1
     os.fsync(fd)

@@ -29,6 +29,8 @@ from .places import Client, Node, Patience, Place
 
 LOAD = Path(load.__file__).resolve()
 VERSION = "4.2"
+# For write=eager see `unstable` in load.py.
+EAGER = "/run/nfs/eager"
 POLL_S = 0.02
 ENDING_S = 60.0
 
@@ -79,18 +81,19 @@ class NamespaceNode(Node):
 class NamespaceClient(Client):
     """A guest of the lab."""
 
-    def __init__(self, client: kernel_clients.Client, pair: kernel_clients.Clients) -> None:
+    def __init__(self, client: kernel_clients.Client, pair: kernel_clients.Clients, mount_point: str) -> None:
         self.name = client.guest.name
-        self.mount_point = client.work
+        self.mount_point = mount_point
         self._client = client
         self._pair = pair
-        self._out = client.guest.results / "load"
+        self._out = client.guest.results
         self._working: Pending | None = None
 
     def start(self, directory: str, kinds: Sequence[str], interval_s: float, limit_s: float) -> None:
-        path = f"{self.mount_point}/{directory}"
+        path, out = f"{self.mount_point}/{directory}", f"/run/results/{directory}"
+        self._out = self._client.guest.results / directory
         python = shlex.join([os.path.realpath(sys.executable), "-I", "-S", str(LOAD)])
-        command = f"rm -rf /run/results/load; mkdir -p {path}; exec {python} work /run/results/load {path}"
+        command = f"mkdir -p {path}; exec {python} work {out} {path}"
         words = f"{command} {interval_s} {limit_s} {' '.join(kinds)}"
         self._working = self._client.process().start(system.shell, words, "/", timeout_s=limit_s + ENDING_S)
 
@@ -129,6 +132,7 @@ class NamespacePlace(Place):
 
     name = "network namespaces"
     harms = places.HARMS
+    clients: tuple[NamespaceClient, NamespaceClient]
     # keepalived needs a second there; the rest is what shows on any machine, however busy.
     patience = Patience(
         interval_s=0.01, quiet_s=2.0, settle_s=2.0, role_s=30.0, load_s=30.0,
@@ -145,8 +149,8 @@ class NamespacePlace(Place):
             pair = kernel_clients.Clients(lab, self._cluster.services[group.name], VERSION)
             stack.callback(pair.close)
             first, second = pair.ready()
-            self._clients = {client.guest.name: NamespaceClient(client, pair) for client in (first, second)}
-            self.clients = (self._clients[first.guest.name], self._clients[second.guest.name])
+            first.mount_at(WORK, EAGER, ",write=eager")
+            self.clients = (NamespaceClient(first, pair, EAGER), NamespaceClient(second, pair, second.work))
             nodes = [NamespaceNode(node, group) for node in self._cluster.nodes]
             self.nodes = (nodes[0], nodes[1])
             self._stack = stack.pop_all()
@@ -155,7 +159,7 @@ class NamespacePlace(Place):
         return [(float(line["ts"]), str(line["node"])) for line in self._cluster.fences(0.0)]
 
     def ahead(self, who: str) -> float:
-        return self._clients[who].ahead() if who in self._clients else 0.0
+        return next((client.ahead() for client in self.clients if client.name == who), 0.0)
 
     def close(self) -> None:
         self._stack.close()

@@ -30,7 +30,8 @@ LOAD = "/opt/understudy-source/vagrant/failover/load.py"
 LOG = "/var/log/understudy/alpha.log"
 EXPORT = "/srv/nfs/alpha/work"
 OUT = "/var/tmp/understudy-load"
-MOUNTS = (("4.2", "/mnt/nfs"), ("4.1", "/mnt/other"))
+# For write=eager see `unstable` in load.py.
+MOUNTS = (("vers=4.2,write=eager", "/mnt/nfs"), ("vers=4.1", "/mnt/other"))
 SSH_TIMEOUT_S, BOOT_TIMEOUT_S, VAGRANT_TIMEOUT_S = 60.0, 300.0, 120.0
 POLL_S = 0.3
 # Everything in and out of one interface is dropped, below all that would notice: the node is cut off, and cannot know.
@@ -174,13 +175,13 @@ class VirtualNode(Node):
 class VirtualClient(Client):
     """A mount on the client machine."""
 
-    def __init__(self, name: str, shell: Shell, version: str, mount_point: str) -> None:
+    def __init__(self, name: str, shell: Shell, options: str, mount_point: str) -> None:
         self.name = name
         self.shell = shell
         self.mount_point = mount_point
         self._out = f"{OUT}-{name}"
         self._seen = 0
-        options = f"vers={version},proto=tcp,hard,timeo=600"
+        options = f"{options},proto=tcp,hard,timeo=600"
         shell.text(f"mountpoint -q {mount_point} || mount -t nfs4 -o {options} {SERVICE} {mount_point}", 120)
         self.complaints()
 
@@ -235,8 +236,8 @@ class VirtualPlace(Place):
         self._shells = {name: Shell(name, configuration) for name in names}
         nodes = [VirtualNode(name, self._shells[name], self._hypervisor) for name in names[:2]]
         self.nodes = (nodes[0], nodes[1])
-        clients = [VirtualClient(f"client-{version}", self._shells["client"], version, mount_point)
-                   for version, mount_point in MOUNTS]  # fmt: skip
+        clients = [VirtualClient(f"client-{number}", self._shells["client"], options, mount_point)
+                   for number, (options, mount_point) in enumerate(MOUNTS, 1)]  # fmt: skip
         self.clients = (clients[0], clients[1])
         slow = os.environ.get("UNDERSTUDY_EMULATION") == "1"
         self.patience = self._emulated() if slow else self._native()
