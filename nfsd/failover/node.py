@@ -91,7 +91,6 @@ class Node:
         self._role = DRAINING
         self._supervisor_pid = os.getppid()
         self._takeovers = 0
-        self._recovery: dict[str, float] = {}
         self._wish: Wish | None = None
         self._wished = asyncio.Event()
         self._began = asyncio.Event()
@@ -193,7 +192,7 @@ class Node:
             return
         server, cluster = self._server, self._cluster
         phases = Phases(wish.asked)
-        self._role, self._recovery = RESUMING, {}
+        self._role = RESUMING
         self._channel.say(entering=wish.by)
         await self._fence(wish)
         phases.end("fence")
