@@ -300,6 +300,7 @@ class Compound:
                 if operation.needs_node and self.current is None:
                     raise Nfs4Error(nfs4.NFS4ERR_NOFILEHANDLE, "no current file handle")
                 if syncing and operation.modifies and self.server.in_flight.parks(self):
+                    self._settle()
                     return
                 operation.calls += 1
                 if blackouts:
@@ -347,10 +348,7 @@ class Compound:
     def _wait(self, operation: table.Operation, steps: Steps, work: Callable[[], Any]) -> None:
         """Have a thread do what an operation waits for, and go on with the operation when that is done."""
 
-        if self.begun:
-            if self.unsynced:
-                self._sync_now()
-            self._save_intent(None)
+        self._settle()
 
         def done(value: Any, error: BaseException | None) -> None:
             try:
@@ -485,6 +483,13 @@ class Compound:
             in_flight.end(nodes)
 
         self.server.in_thread(lambda: self._sync(nodes), done)
+
+    def _settle(self) -> None:
+        """Before this request waits: nothing of what it has changed is in doubt any more."""
+        if self.begun:
+            if self.unsynced:
+                self._sync_now()
+            self._save_intent(None)
 
     def _sync_now(self) -> None:
         """The same before anything else happens: the record will say that these changes have been made."""
