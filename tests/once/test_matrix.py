@@ -18,7 +18,7 @@ from xdr.generated import nfs4
 KINDS_OF_HANDLES = ("kernel", "table")
 LONG = pytest.mark.long
 # Of what is tried at `power`, what is tried every day.
-EVERYDAY = ("fifo", "rename over an open file")
+EVERYDAY = ("rename over an open file",)
 
 
 def cases(everyday: tuple[str, ...] | None = None) -> list[Any]:
