@@ -6,9 +6,11 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -384,3 +386,41 @@ def test_second_daemon_refused(standing: Group) -> None:
     assert second is not None and second.wait(20.0) == 1
     group.a.promote()
     assert group.a.role() == "active"
+
+
+def test_service_manager(group: Group) -> None:
+    """A standby is ready when it stands by, and says all the time that it lives, on stage and off."""
+    path = group.directory / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(20.0)
+
+        def hear(line: str) -> None:
+            while line not in manager.recv(4096).decode().splitlines():
+                pass
+
+        group.a.start(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="400000")
+        hear("READY=1")
+        hear("WATCHDOG=1")
+        group.a.promote()
+        hear(f"STATUS=serving, process {group.a.ask('status')['pid']}, 1 takeovers")
+        hear("WATCHDOG=1")
+        group.a.let_go()
+        hear(f"STATUS=standby, process {group.a.ask('status')['pid']}")
+        hear("WATCHDOG=1")
+
+
+def test_figures(group: Group) -> None:
+    """The role is a figure too, on stage and off."""
+    group.a.config.write_text(group.a.config.read_text().replace("[cluster]", 'metrics = "10.77.0.1:9464"\n[cluster]'))
+    group.a.start()
+
+    def roles() -> dict[str, float]:
+        read = urllib.request.urlopen("http://10.77.0.1:9464/metrics", timeout=10).read().decode()
+        return {line.split('"')[1]: float(line.split()[1]) for line in read.splitlines() if "_role{" in line}
+
+    client = group.network.nodes["client"]
+    until(lambda: client.call(roles).get("standby") == 1.0, "it is a standby")
+    group.a.promote()
+    found = client.call(roles)
+    assert found["active"] == 1.0 and sum(found.values()) == 1.0 and set(found) == set(EXIT_CODES)
