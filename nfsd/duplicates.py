@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable
 
 from statestore import ANSWER, ChangeSet, Damage, useless
@@ -18,6 +18,9 @@ from xdr.generated import stored
 
 # The newest of all clients together; at about 300 bytes each.
 REPLIES_MAX = 16_384
+# Of one address: what four connections may have in flight. Nobody asks again for what was answered long ago, and
+# every start has to read all of them.
+REPLIES_OF_ADDRESS_MAX = 1_024
 REPLY_SIZE_MAX = 4096
 # Requests that change names are far smaller; what is behind this is file data.
 _CHECKED_SIZE = 4096
@@ -37,6 +40,7 @@ class DuplicateCache:
 
     def __init__(self) -> None:
         self._replies: OrderedDict[Key, bytes] = OrderedDict()
+        self._of_address: defaultdict[str, deque[Key]] = defaultdict(deque)
         self._number = 0
 
     def __len__(self) -> int:
@@ -50,12 +54,27 @@ class DuplicateCache:
         """Keep a reply, in place of the oldest one; one that is too large is not kept."""
         if len(reply) > REPLY_SIZE_MAX:
             return
-        self._replies[key] = reply
+        self._keep(key, reply)
         self._number += 1
         changes.put(ANSWER, record_key(key), _HEAD.pack(self._number, len(reply)) + reply + bytes(-len(reply) & 3))
+        if len(self._of_address[key[0]]) > REPLIES_OF_ADDRESS_MAX:
+            self._forget(key[0], changes)
         if len(self._replies) > REPLIES_MAX:
-            oldest, _reply = self._replies.popitem(last=False)
-            changes.remove(ANSWER, record_key(oldest))
+            self._forget(next(iter(self._replies))[0], changes)
+
+    def _keep(self, key: Key, reply: bytes) -> None:
+        if key not in self._replies:
+            self._of_address[key[0]].append(key)
+        self._replies[key] = reply
+
+    def _forget(self, address: str, changes: ChangeSet) -> None:
+        """Forget the oldest reply to an address."""
+        mine = self._of_address[address]
+        oldest = mine.popleft()
+        if not mine:
+            del self._of_address[address]
+        del self._replies[oldest]
+        changes.remove(ANSWER, record_key(oldest))
 
     def load(self, entries: Iterable[tuple[bytes, bytes]]) -> list[Damage]:
         """Take over the stored replies; returns those that cannot be read."""
@@ -71,7 +90,7 @@ class DuplicateCache:
                 left_out.append(useless(ANSWER, key_bytes, value, f"cannot be read: {error!r}"))
         for number, key, reply in sorted(found):
             self._number = number
-            self._replies[key] = reply
+            self._keep(key, reply)
         return left_out
 
 

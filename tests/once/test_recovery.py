@@ -397,3 +397,18 @@ def test_setattr_of_times_beyond_64_bits(world: World) -> None:
         os.utime(world.export / "made", ns=(1 << 63, 1 << 63))
         assert getattr(os.stat(world.export / "made"), f"st_{name}") > (1 << 63) - 1
         client.ok(ops.putfh(made), ops.setattr_(ops.ANONYMOUS, ops.attrs(mode=0o700)))
+
+
+def test_replies_of_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One client's many requests take no other client's replies, and the store keeps no more than the cache."""
+    monkeypatch.setattr(duplicates, "REPLIES_OF_ADDRESS_MAX", 3)
+    cache, kept = DuplicateCache(), {}
+    for number in range(10):
+        for key in (("busy", number, 8, 8), ("quiet", 1, 8, 8)):
+            changes = ChangeSet()
+            cache.add(key, b"reply", changes)
+            kept |= changes.entries
+    assert cache.get(("quiet", 1, 8, 8)) == b"reply"
+    assert [number for number in range(10) if cache.get(("busy", number, 8, 8))] == [7, 8, 9]
+    stored_keys = [key for key, value in kept.items() if value is not None]
+    assert len(stored_keys) == len(cache) == 4
