@@ -22,6 +22,7 @@ from statestore import (
     NAME,
     OPEN,
     OWNER,
+    PEER,
     PENDING,
     RANGE,
     SLOT,
@@ -50,6 +51,7 @@ COSTS = {
     META: "a setting",
     NAME: "the file handle: STALE until it is looked up again",
     ANSWER: "a retry of one NFSv4.0 request runs anew",
+    PEER: "a client may notice another node's takeover later",
 }
 _HOLDER_KEY_SIZE, _STREAM_KEY_SIZE, _OPEN_KEY_SIZE = 8, 16, 16
 
