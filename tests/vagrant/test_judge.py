@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vagrant.failover.judge import Evidence, judge, longest_gap, lost_regions
-from vagrant.failover.load import REGION_SIZE, newest
+from vagrant.failover.load import PLACES, REGION_SIZE, newest, region, regions
 from vagrant.failover.places import HANDOVER, KILL_WORKER, POWER_OFF
 
 MOMENT = 100.0
@@ -66,7 +67,7 @@ def changed(change: Callable[[Evidence], None]) -> Evidence:
     ("append: stood still", lambda seen: setattr(seen, "stall_max_s", 1.0)),
     ("introduced itself again", lambda seen: seen.counters[0].update({"EXCHANGE_ID": [1, 1, 0, 200]})),
     ("no unstable data was lost", lambda seen: setattr(seen, "regions", newest(BEFORE))),
-    ("had to be written again", lambda seen: seen.counters[0].update({"WRITE": [20, 20, 0, 9 * REGION_SIZE]})),
+    ("only 0 bytes were written again", lambda seen: seen.counters[0].update({"WRITE": [20, 20, 0, 9 * REGION_SIZE]})),
     ("switched off nobody", lambda seen: seen.fenced.clear()),
     ("nfs-a took over from nfs-a", lambda seen: setattr(seen, "taker", "nfs-a")),
     ("logged no takeover", lambda seen: seen.events["nfs-b"].clear()),
@@ -100,4 +101,13 @@ def test_longest_gap() -> None:
 def test_newest() -> None:
     """Places are written round and round."""
     assert newest(0) == []
-    assert newest(13) == [12, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+    assert newest(PLACES + 1) == [PLACES, *range(1, PLACES)]
+
+
+def test_regions(tmp_path: Path) -> None:
+    """Whole, being written over, with a hole, never finished."""
+    half = REGION_SIZE // 2
+    file = tmp_path / "unstable"
+    holed, begun = region(2)[:half] + bytes(half), region(3)[:half]
+    file.write_bytes(region(12) + region(13)[:half] + region(1)[half:] + holed + begun)
+    assert regions(str(file)) == [12, 1, -1, -1]
