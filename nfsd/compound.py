@@ -163,10 +163,12 @@ class Compound:
         What earlier operations of the compound changed in the state becomes durable with it: after a crash the
         compound goes on from here.
         """
+        if self.unsynced:
+            self._sync_now()
         before.at_ns = self.server.wall_ns()
         self._save_intent(before)
         if self.server.syncs_files:
-            self.unsynced = (self.unsynced or set()) | {node for node in (self.current, self.saved) if node is not None}
+            self.unsynced = {node for node in (self.current, self.saved) if node is not None}
 
     def _save_intent(self, before: Before | None) -> None:
         key = intent_key(self)
@@ -201,6 +203,9 @@ class Compound:
             self.saved = resolve(kept.saved) if kept.saved else None
         except OSError as error:
             raise Undecidable(f"a directory or file of the request is gone: {error}") from error
+        if kept.undecided and self.server.syncs_files:
+            # If the change was made, it may not be on the disk yet.
+            self.unsynced = {node for node in (self.current, self.saved) if node is not None}
         self.stateid, self.saved_stateid = intent.stateid, intent.saved_stateid
         self.results.append(kept.results)
         self.reply_size += len(kept.results)
@@ -208,7 +213,7 @@ class Compound:
         self.intent = intent
         self.begun = self.mutated = True
         self.changes.remove(INTENT, intent.key)
-        self._go_on()
+        self.go_on()
 
     # -- running ------------------------------------------------------------------------------------------
 
@@ -269,7 +274,7 @@ class Compound:
                 self.server.replays += 1
                 self.connection.reply(self.call.xid, [reply], self.server.store_ticket())
                 return
-        self._go_on()
+        self.go_on()
 
     def _whole_status(self) -> int:
         """The status of a request that cannot be evaluated at all, or NFS4_OK."""
@@ -281,10 +286,11 @@ class Compound:
             return nfs4.NFS4ERR_TOO_MANY_OPS if self.minor else nfs4.NFS4ERR_RESOURCE
         return nfs4.NFS4_OK
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """Evaluate operations from `index` on, until the end, a failure, or one that has to wait."""
         operations, results, packer = self.operations, self.results, self.packer
         blackouts = self.server.state.blackouts.standing
+        syncing = self.server.in_flight.nodes
         end = len(operations)
         while self.index < end:
             operation, args = operations[self.index]
@@ -293,6 +299,9 @@ class Compound:
                     self._check(operation)
                 if operation.needs_node and self.current is None:
                     raise Nfs4Error(nfs4.NFS4ERR_NOFILEHANDLE, "no current file handle")
+                if syncing and operation.modifies and self.server.in_flight.parks(self):
+                    self._settle()
+                    return
                 operation.calls += 1
                 if blackouts:
                     admit(self, operation.number, args)
@@ -317,6 +326,8 @@ class Compound:
                     self._fit(first)
                 if operation.modifies:
                     self.mutated = True
+                    if self.unsynced is not None and self.current is not None:
+                        self.unsynced.add(self.current)
                 if self.owner is not None:
                     self._remember_owner_reply(operation, nfs4.NFS4_OK, first)
             except Held:
@@ -337,8 +348,7 @@ class Compound:
     def _wait(self, operation: table.Operation, steps: Steps, work: Callable[[], Any]) -> None:
         """Have a thread do what an operation waits for, and go on with the operation when that is done."""
 
-        if self.begun:
-            self._save_intent(None)
+        self._settle()
 
         def done(value: Any, error: BaseException | None) -> None:
             try:
@@ -371,7 +381,7 @@ class Compound:
                 self._finish()
                 return
         self.index += 1
-        self._go_on()
+        self.go_on()
 
     def _check(self, operation: table.Operation) -> None:
         """Where an operation may come, and whether the reply to a changing one will fit.  Raises Nfs4Error."""
@@ -457,31 +467,42 @@ class Compound:
         if self.unsynced is None:
             self._reply()
             return
-        nodes = self.unsynced | ({self.current} if self.current is not None else set())
-        self.unsynced = None
         if self.status != nfs4.NFS4_OK:
-            # A request that failed half-way is rare: it cannot be carried on from its end, so nobody comes between.
-            try:
-                self._sync(nodes)
-            except OSError as error:
-                self.server.sync_failed(error)
+            # A request that failed half-way is rare.
+            self._sync_now()
             self._reply()
             return
-        self._save_intent(None)
-        for node in nodes:
-            node.busy += 1
+        nodes, self.unsynced = self.unsynced, None
+        in_flight = self.server.in_flight
+        in_flight.begin(nodes)
 
         def done(_value: Any, error: BaseException | None) -> None:
-            for node in nodes:
-                node.busy -= 1
             if error is not None:
                 self.server.sync_failed(error)
             self._reply()
+            in_flight.end(nodes)
 
         self.server.in_thread(lambda: self._sync(nodes), done)
 
+    def _settle(self) -> None:
+        """Before this request waits: nothing of what it has changed is in doubt any more."""
+        if self.begun:
+            if self.unsynced:
+                self._sync_now()
+            self._save_intent(None)
+
+    def _sync_now(self) -> None:
+        """The same before anything else happens: the record will say that these changes have been made."""
+        nodes, self.unsynced = self.unsynced or set(), None
+        try:
+            self._sync(nodes)
+        except OSError as error:
+            self.server.sync_failed(error)
+
     def _sync(self, nodes: set[Node]) -> None:
         """Bring changed directories and files to the disk.  Raises OSError."""
+        for fs in {node.fs for node in nodes}:
+            fs.sync_tombs()  # First: a file's last name must not go for good before it has its second one for good.
         for node in nodes:
             with contextlib.suppress(StaleHandle):  # What is gone needs no bringing; its directory is among them.
                 node.fs.sync(node)

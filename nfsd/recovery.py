@@ -60,8 +60,8 @@ def finish_requests(server: Server, entries: list[tuple[bytes, bytes]], damaged:
 
     `damaged` are the keys of intents that were lost: nobody can tell what they were about.
 
-    The one that may or may not have changed a file system comes first: there is one at most, because every intent
-    is durable only behind everything that was done before it.
+    Those that may or may not have changed a file system come first: one at most at `process`, because every intent is
+    durable only behind everything that was done before it; at `power` no two about the same directory or object.
     """
     for key in damaged:
         log.error("intent.undecidable", intent=key.hex(), reason="its record is damaged")

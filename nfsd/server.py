@@ -31,6 +31,7 @@ from nfsd.exports import AUTH_NONE, Export, ExportError, Namespace, parse_export
 from nfsd.failover.pulse import Pulse
 from nfsd.failover.turn import Phases, Turn
 from nfsd.faults import Faults
+from nfsd.inflight import InFlight
 from nfsd.log import get_logger, limiter
 from nfsd.restore import VERIFIER_KEY, restore
 from nfsd.sockets import BACKLOG, open_listeners, text_of
@@ -113,6 +114,7 @@ class Server(Faults):
         self.errors: Counter[int] = Counter()
         self.connections = Connections(config.limits)
         self.recovery: dict[str, float] = {}
+        self.in_flight = InFlight()
         self.names_ticket = 0
         self._last_ticket = 0
         self._held: deque[tuple[int, Connection, list[Any]]] = deque()
@@ -237,6 +239,7 @@ class Server(Faults):
         if self._reaper is not None:
             self._reaper.cancel()
         await self.connections.run_dry(limit_s)
+        self.in_flight.close()
         if self._threads is not None:
             await asyncio.to_thread(self._threads.shutdown, True)
         if self._opened:

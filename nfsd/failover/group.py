@@ -81,6 +81,7 @@ class StandbySupervisor(Supervisor):
         self._active, self._warm_at = worker, None
         worker.say(
             stand={
+                "first": not self._has_stood,
                 "delay_s": delay_after(self._quick_deaths),
                 "promote": promote,
                 "after_s": RETRY_S if promote else 0.0,

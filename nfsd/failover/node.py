@@ -87,12 +87,13 @@ class Node:
         self._channel = channel
         self._fault = FaultFile(self._cluster.fault_file)
         self._fifo: NotifyFifo | None = None
-        self._role = STANDBY
+        # What an earlier process or daemon has left is not cleared away yet.
+        self._role = DRAINING
         self._supervisor_pid = os.getppid()
         self._takeovers = 0
-        self._recovery: dict[str, float] = {}
         self._wish: Wish | None = None
         self._wished = asyncio.Event()
+        self._began = asyncio.Event()
         self._announcing: asyncio.Task[None] | None = None
         self.finished = asyncio.Event()
         """This process has nothing more to do; the supervisor makes another."""
@@ -104,13 +105,11 @@ class Node:
         self._supervisor_pid, self._takeovers = stand.supervisor_pid, stand.takeovers
         self._fault.write(True)
         if stand.fenced:
-            self._role = DRAINING
             await self._clean_up("fenced")
-            self._role = FENCED
-        elif not stand.promote and announce.has_address(self._address):
-            # Left over from a daemon that died with its part.
-            await self._clean_up("stop")
-            await self._see_address_off()
+        elif stand.first:
+            await self._clear_away()
+        self._role = FENCED if stand.fenced else STANDBY
+        self._began.set()
         self._listen_to_manager()
         if not stand.fenced:
             self._fault.write(False)
@@ -131,6 +130,7 @@ class Node:
         self._server.take_turn(turn)
         await self._server.start()
         self._on_stage(self._server.recovery)
+        self._began.set()
         self._listen_to_manager()
 
     def _listen_to_manager(self) -> None:
@@ -162,6 +162,7 @@ class Node:
 
     async def run(self) -> None:
         """Follow the wishes until this process has nothing more to do."""
+        await self._began.wait()
         while not self.finished.is_set():
             await self._wished.wait()
             self._wished.clear()
@@ -191,7 +192,7 @@ class Node:
             return
         server, cluster = self._server, self._cluster
         phases = Phases(wish.asked)
-        self._role, self._recovery = RESUMING, {}
+        self._role = RESUMING
         self._channel.say(entering=wish.by)
         await self._fence(wish)
         phases.end("fence")
@@ -316,6 +317,15 @@ class Node:
                 self._fault.write(True)
         if wish.reason == "handover" and self._cluster.handover is not None:
             await self._hook("handover", self._cluster.handover, wish.reason)
+
+    async def _clear_away(self) -> None:
+        """What a daemon has left over that died with its part: the volume, and the address, which clients still use."""
+        if announce.has_address(self._address):
+            await self._clean_up("stop")
+            await self._see_address_off()
+        elif self._cluster.unmount is not None:
+            with contextlib.suppress(HookFailed):
+                await self._hook("unmount", self._cluster.unmount, "stop")
 
     async def _clean_up(self, reason: str, *, raises: bool = False) -> None:
         """Take the address and the volume away from this node, both even if one fails.  Raises HookFailed."""

@@ -234,6 +234,9 @@ class FileSystem:
         """Make a file outlive its last name, if this is it; return whether it will. To be called before it goes."""
         return False
 
+    def sync_tombs(self) -> None:
+        """Bring what `bury` has done to the disk. Raises OSError."""
+
     def is_buried(self, identity: bytes) -> bool:
         """Return whether a file lives on without any name of its own."""
         return False

@@ -154,6 +154,11 @@ class KernelFileSystem(PosixFileSystem):
             node.pinned = True
         return True
 
+    def sync_tombs(self) -> None:
+        """Bring the tombs to the disk."""
+        if self._tombs is not None:
+            self._tombs.sync()
+
     def is_buried(self, identity: bytes) -> bool:
         """Return whether a file has a tomb."""
         return self._tombs is not None and self._tombs.has(identity)

@@ -167,8 +167,12 @@ class PosixFileSystem(FileSystem):
         return os.open(attributes.path_of(path_fd), flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def sync(self, node: Node) -> None:
-        """Bring a directory or a regular file to the disk; what else there is lives in its directory."""
+        """Bring a directory or a file to the disk; a symbolic link comes with its directory."""
+        if node.kind == stat_bits.S_IFLNK:
+            return
         if node.kind not in (stat_bits.S_IFDIR, stat_bits.S_IFREG):
+            # fsync refuses them, and their attributes need not come with their directory. They are rare.
+            syscalls.sync_file_system(self.root_fd)
             return
         path_fd = self.path_fd(node)
         credentials.as_server()

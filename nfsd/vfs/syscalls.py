@@ -111,6 +111,12 @@ def change_times(fd: int, atime: tuple[int, int], mtime: tuple[int, int]) -> Non
         raise failure()
 
 
+def sync_file_system(fd: int) -> None:
+    """syncfs: bring everything of the file system that a descriptor lies on to the disk."""
+    if _libc.syncfs(fd):
+        raise failure()
+
+
 def read_directory(fd: int, buffer: ctypes.Array[ctypes.c_char]) -> bytes:
     """Return the next struct linux_dirent64s of an open directory, b"" at its end."""
     size: int = _libc.getdents64(fd, buffer, len(buffer))

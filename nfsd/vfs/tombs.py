@@ -23,6 +23,7 @@ class Tombs:
     def __init__(self, root_fd: int) -> None:
         """Open or make the directory.  Raises OSError where that cannot be: then there are no tombs."""
         credentials.as_server()
+        self._used = False
         try:
             os.mkdir(TOMB_DIRECTORY, 0o700, dir_fd=root_fd)
         except FileExistsError:
@@ -40,6 +41,7 @@ class Tombs:
         try:
             if os.stat(name, dir_fd=directory_fd, follow_symlinks=False).st_nlink == 1:
                 os.link(name, tomb, src_dir_fd=directory_fd, dst_dir_fd=self._fd, follow_symlinks=False)
+                self._used = True
                 return True
         except OSError as error:
             # No tomb: the file lives as long as this process holds it open.
@@ -48,6 +50,11 @@ class Tombs:
             return False
         return self.has(identity)
 
+    def sync(self) -> None:
+        """Bring the tombs to the disk.  Raises OSError."""
+        if self._used:
+            os.fsync(self._fd)
+
     def has(self, identity: bytes) -> bool:
         """Return whether a file has a tomb."""
         credentials.as_server()
@@ -55,6 +62,7 @@ class Tombs:
             os.stat(_tomb_of(identity), dir_fd=self._fd, follow_symlinks=False)
         except FileNotFoundError:
             return False
+        self._used = True
         return True
 
     def remove(self, identity: bytes) -> None:

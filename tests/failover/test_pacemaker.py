@@ -24,7 +24,7 @@ from .pacemaker import NODES, Cluster
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(sys.executable).parent / "understudy"
 ADDRESS, PORT = "192.0.2.10", 2049
-FIRST_START_S, MOVE_S = 60.0, 30.0
+FIRST_START_S, MOVE_S = 60.0, 60.0
 NEEDS = (
     *packages.PACEMAKER, *packages.NAMESPACES, Need("pacemakerd", "pacemaker"), Need("corosync", "corosync"),
     Need("pcs", "pcs"), Need("crm_mon", "pacemaker-cli-utils"), Need("fence_ipmilan", "fence-agents"),

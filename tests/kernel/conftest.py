@@ -124,10 +124,15 @@ def site(clients: Clients, request: pytest.FixtureRequest) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
-def service(machine: None, pytestconfig: pytest.Config) -> Iterator[Service]:
-    """A service group on two nodes with keepalived, in a lab of its own."""
+def several_nodes(machine: None, pytestconfig: pytest.Config) -> None:
+    """Skip what needs more than one node with a peer that has no other."""
     if peer_name(pytestconfig) != "understudy":
         pytest.skip("only understudy goes on on another node")
+
+
+@pytest.fixture(scope="session")
+def service(several_nodes: None, pytestconfig: pytest.Config) -> Iterator[Service]:
+    """A service group on two nodes with keepalived, in a lab of its own."""
     with Lab() as lab:
         cluster = Cluster(lab, Plan((make_group(lab.directory, "one", 1),)))
         started = cluster.services["one"]

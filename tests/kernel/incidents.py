@@ -26,6 +26,10 @@ PROMISED_OTHERWISE_S = 0.5
 BUSY_STALL_MAX_S = 2.0
 
 
+# What a log's line has beside what it tells.
+NOT_TOLD = ("event", "at", "ts", "level", "node", "config")
+
+
 @dataclass(slots=True)
 class Incident:
     """One of them. Moments are of the wall clock, in seconds, durations too."""
@@ -37,6 +41,16 @@ class Incident:
     detection_s: float = 0.0
     phases: dict[str, float] = field(default_factory=dict)
     stalls: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def beyond_s(self) -> float:
+        """How much longer than its detection it was felt."""
+        return self.stall_s - self.detection_s
+
+    @property
+    def promised_s(self) -> float:
+        """The bound of that for the median of its kind."""
+        return PROMISED_S.get(self.kind, PROMISED_OTHERWISE_S)
 
     @property
     def stall_s(self) -> float:
@@ -173,6 +187,21 @@ def restore(service: Service, incident: Incident) -> None:
     assert winner.role(service.group) == "active", f"{winner.name} lost the part when {loser.name} came back"
 
 
+def describe(service: Service, incident: Incident) -> str:
+    """What both nodes said and what came and went there around an incident, with seconds since it began."""
+    end = incident.served_at + SETTLE_S
+    lines: list[tuple[float, str]] = []
+    for node in service.cluster.nodes:
+        for event in service.cluster.events(node, service.group, incident.at):
+            about = {key: value for key, value in event.items() if key not in NOT_TOLD}
+            lines.append((event["at"], f"{node.name} {event['event']} {about or ''}"))
+        for at, here in service.cluster.address_moves(node, service.group, incident.at):
+            lines.append((at, f"{node.name} {'has' if here else 'has lost'} the address"))
+    told = [f"  {at - incident.at:7.3f} {text}" for at, text in sorted(lines) if at < end]
+    stalls = ", ".join(f"{kind} {stall:.3f}" for kind, stall in incident.stalls.items())
+    return "\n".join([f"{incident.kind}, stalls in s: {stalls}", *told])
+
+
 # -- verdict ------------------------------------------------------------------------------------------------------
 
 
@@ -184,7 +213,7 @@ def table(version: str, incidents: Iterable[Incident]) -> str:
     lines = [f"{version} {'':15} count  stall median   worst  beyond detection  detection  phases (medians, ms)"]
     for kind, found in by_kind.items():
         stalls = [incident.stall_s for incident in found]
-        beyond = [incident.stall_s - incident.detection_s for incident in found]
+        beyond = [incident.beyond_s for incident in found]
         names = dict.fromkeys(name for incident in found for name in incident.phases)
         phases = ", ".join(
             f"{name} {statistics.median(incident.phases.get(name, 0.0) for incident in found) * 1000:.0f}"
@@ -201,7 +230,7 @@ def table(version: str, incidents: Iterable[Incident]) -> str:
 def check_busy(incidents: Iterable[Incident]) -> None:
     """The bounds that hold on a machine that has other things to do."""
     for incident in incidents:
-        assert incident.stall_s - incident.detection_s <= BUSY_STALL_MAX_S, incident
+        assert incident.beyond_s <= BUSY_STALL_MAX_S, incident
         assert incident.detection_s <= DETECTION_MAX_S + BUSY_STALL_MAX_S, incident
 
 
@@ -209,6 +238,6 @@ def check_promised(incidents: Iterable[Incident]) -> None:
     """What is promised of many of one kind."""
     found = list(incidents)
     kind = found[0].kind
-    beyond = statistics.median(incident.stall_s - incident.detection_s for incident in found)
-    assert beyond <= PROMISED_S.get(kind, PROMISED_OTHERWISE_S), f"{kind}: {beyond:.3f} s beyond the detection"
+    beyond = statistics.median(incident.beyond_s for incident in found)
+    assert beyond <= found[0].promised_s, f"{kind}: {beyond:.3f} s beyond the detection"
     assert statistics.median(incident.detection_s for incident in found) <= DETECTION_MAX_S, f"{kind}: noticed late"

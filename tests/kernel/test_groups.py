@@ -52,7 +52,7 @@ class Part:
 
 
 @pytest.fixture(scope="module")
-def groups(machine: None) -> Iterator[Cluster]:
+def groups(several_nodes: None) -> Iterator[Cluster]:
     """Two nodes with two groups, in a lab of their own."""
     with Lab() as lab:
         cluster = Cluster(lab, Plan(tuple(make_group(lab.directory, name, n) for n, name in enumerate(GROUPS, 1))))

@@ -24,6 +24,7 @@ from .incidents import (
     befall,
     check_busy,
     check_promised,
+    describe,
     restore,
     table,
 )
@@ -57,7 +58,10 @@ def run(site: Site, service: Service, kinds: Sequence[str]) -> list[Incident]:
     load.finish()
     for incident in incidents:
         incident.measure(load, quiet)
-    print("\n" + load.summary(site.version, quiet) + f"\n{table(site.version, incidents)}")
+    print(f"\n{load.summary(site.version, quiet)}\n{table(site.version, incidents)}")
+    for incident in incidents:
+        if incident.beyond_s > 2 * incident.promised_s:
+            print(describe(service, incident))
     check_introductions(before)
     check_lock(site, path)
     return incidents

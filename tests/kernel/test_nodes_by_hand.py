@@ -29,7 +29,7 @@ ACTIVE, STANDBY = 0, 10
 
 
 @pytest.fixture(scope="module")
-def manual(machine: None) -> Iterator[Service]:
+def manual(several_nodes: None) -> Iterator[Service]:
     """A service group on two nodes that nobody manages, in a lab of its own."""
     with Lab() as lab:
         journal = lab.directory / "journal"

@@ -21,8 +21,10 @@ from typing import Any
 from nfsd import rpc
 from nfsd.config import load_config
 from nfsd.server import Server
-from nfsd.vfs import attributes, posix, syscalls, tombs
+from nfsd.vfs import attributes, cache, kernelmode, posix, syscalls, tablemode, tombs
 from statestore import LmdbStore
+from statestore.queueing import ThreadQueue
+from tests.once.disk import Disk
 from tests.wire import operations as ops
 from xdr.generated import nfs4
 
@@ -32,7 +34,7 @@ MUTATORS = frozenset(
         "setxattr", "removexattr",
     }
 )  # fmt: skip
-MODULES = (posix, attributes, tombs)
+MODULES = (posix, attributes, tombs, cache, kernelmode, tablemode)
 
 
 class Crash(BaseException):
@@ -47,6 +49,8 @@ class Boundaries:
         self.deadly = 0
         self.armed = False
         self.dead = False
+        # What a loss of power would undo, where that is tried.
+        self.disk: Disk | None = None
 
     def arm(self, deadly: int = 0) -> None:
         """Count from 1, and die at number `deadly` (0: never)."""
@@ -64,14 +68,47 @@ class Boundaries:
         self._pass(f"after {name}")
         return result
 
+    def change(self, name: str, real: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """A system call that changes a file system, with a boundary before and one after it."""
+        disk = self.disk
+        if disk is None or not self.armed:
+            return self.around(name, lambda: real(*given, **named))
+        return self.around(name, lambda: disk.change(name, real, given, named))
+
+    def sync(self, descriptor: int) -> None:
+        """fsync, with its boundaries."""
+
+        def work() -> None:
+            os.fsync(descriptor)
+            if self.disk is not None:
+                self.disk.fsync(descriptor)
+
+        self.around("fsync", work)
+
+    def sync_all(self, _descriptor: int) -> None:
+        """syncfs, with its boundaries; the machine's own disks need not wait for it."""
+
+        def work() -> None:
+            if self.disk is not None:
+                self.disk.settle()
+
+        self.around("syncfs", work)
+
     def open_store(self, *given: Any, **named: Any) -> LmdbStore:
         """Open a store whose commits have boundaries."""
         store = LmdbStore.open(*given, **named)
         flush = store.flush
 
+        def write() -> None:
+            flush()
+            if isinstance(store, ThreadQueue):
+                # The writer thread does what its caller would do: nothing else runs between two boundaries.
+                with store._progress:
+                    store._progress.wait_for(lambda: store.durable >= store._ticket or store._failure is not None)
+
         def flush_or_die() -> None:
             if store._queue and not self.dead:
-                self.around("commit", flush)
+                self.around("commit", write)
 
         store.flush = flush_or_die  # type: ignore[method-assign]
         return store
@@ -96,26 +133,32 @@ class Calls:
         real = getattr(os, name)
         if name == "open":
             return self._open
+        if name == "fsync":
+            return self._boundaries.sync
+        disk = self._boundaries.disk
+        if name in ("stat", "fstat") and disk is not None:
+            return lambda *given, **named: disk.stat(real, *given, **named)
         if name not in MUTATORS:
             return real
-        return lambda *given, **named: self._boundaries.around(name, lambda: real(*given, **named))
+        return lambda *given, **named: self._boundaries.change(name, real, given, named)
 
     def _open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
-        def work() -> int:
+        if not flags & os.O_CREAT:
             return os.open(path, flags, mode, dir_fd=dir_fd)
-
-        return self._boundaries.around("open", work) if flags & os.O_CREAT else work()  # type: ignore[no-any-return]
+        made: int = self._boundaries.change("open", os.open, (path, flags, mode), {"dir_fd": dir_fd})
+        return made
 
 
 @contextmanager
 def patched(boundaries: Boundaries) -> Iterator[None]:
     """Inside, every server's system calls have boundaries."""
-    saved = {name: getattr(syscalls, name) for name in ("change_owner", "change_times")}
+    saved = {name: getattr(syscalls, name) for name in ("change_owner", "change_times", "sync_file_system")}
     try:
         for module in MODULES:
             module.os = Calls(boundaries)  # type: ignore[attr-defined]
         for name, real in saved.items():
             setattr(syscalls, name, _wrapped(boundaries, name, real))
+        syscalls.sync_file_system = boundaries.sync_all
         yield
     finally:
         for module in MODULES:
@@ -125,7 +168,7 @@ def patched(boundaries: Boundaries) -> Iterator[None]:
 
 
 def _wrapped(boundaries: Boundaries, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *given: boundaries.around(name, lambda: real(*given))
+    return lambda *given: boundaries.change(name, real, given, {})
 
 
 class Wire:
@@ -161,7 +204,10 @@ class World:
         handles: str = "kernel",
         options: str = "",
         durability: str = "process",
+        *,
+        loses: bool = False,
     ) -> None:
+        """`loses`: what was not synced can be lost."""
         self.boundaries = boundaries
         self.durability = durability
         self.handles = handles
@@ -170,6 +216,7 @@ class World:
         self.directory = Path(tempfile.mkdtemp(dir=directory))
         self.export = self.directory / "export"
         self.export.mkdir()
+        boundaries.disk = Disk(self.directory / "hidden") if loses else None
         self.xid = 0
         self.uid = 0
         self.wires = 0
@@ -194,10 +241,16 @@ class World:
         self.server._threads.shutdown()
         self.server._threads = None
 
-    def die(self) -> None:
-        """The process has ended: what the kernel takes back, and nothing more."""
+    def die(self, kept: int | None = None) -> None:
+        """The process has ended: what the kernel takes back, and nothing more.
+
+        With `kept` the power has gone: of the changes that were not on the disk only so many are there.
+        """
         self.boundaries.armed = False
         server = self.server
+        if isinstance(server.store, ThreadQueue):
+            server.store._queue.clear()
+            server.store._stop()
         server.store._env.close()
         os.close(server.store._lock)
         for listener in (*server._accepting, *server._listeners):
@@ -208,10 +261,17 @@ class World:
             server.namespace.close()
         self.loop.close()
         self.boundaries.dead = False
+        if self.boundaries.disk is not None:
+            if kept is not None:
+                self.boundaries.disk.lose(kept)
+            self.boundaries.disk.settle()
 
     def close(self) -> None:
         """Remove everything."""
         self.die()
+        if self.boundaries.disk is not None:
+            self.boundaries.disk.close()
+            self.boundaries.disk = None
         shutil.rmtree(self.directory)
 
     def send(self, record: bytes) -> bytes:
@@ -240,6 +300,8 @@ class World:
     def tree(self) -> dict[str, Any]:
         """What is in the export: kind, mode, owner, links, and content, by path; and in its tombs."""
         found: dict[str, Any] = {}
+        if self.boundaries.disk is not None:
+            self.boundaries.disk.settle()
         for path in sorted(self.export.rglob("*")):
             st = path.lstat()
             name = "tomb" if path.parent.name == ".understudy" else str(path.relative_to(self.export))

@@ -45,7 +45,7 @@ from tests.once.scenarios import Client
 from tests.wire import operations as ops
 from tests.wire.store import Records, holder_of, rewrite, stored_records
 
-EVERYDAY_COUNT, LONG_COUNT = 600, 10_000
+EVERYDAY_COUNT, LONG_COUNT = 300, 10_000
 OWN_RECORDS = (b"store.format", b"store.epoch")
 KINDS = {HOLDER, STREAM, SLOT, OWNER, OPEN, RANGE, GRANT, INTENT, PENDING, META, ANSWER, QUARANTINE}
 DEADLY_BOUNDARY = 4  # Right behind the system call: the intent is stored, the change is made.

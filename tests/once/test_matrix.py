@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,12 +16,22 @@ from tests.wire import operations as ops
 from xdr.generated import nfs4
 
 KINDS_OF_HANDLES = ("kernel", "table")
-CASES = [
-    pytest.param(scenario, minor, handles, id=f"{scenario.name}-4.{minor}-{handles}")
-    for handles in KINDS_OF_HANDLES
-    for scenario in SCENARIOS
-    for minor in scenario.minors
-]
+LONG = pytest.mark.long
+# Of what is tried at `power`, what is tried every day.
+EVERYDAY = ("rename over an open file",)
+
+
+def cases(everyday: tuple[str, ...] | None = None) -> list[Any]:
+    """Every request, minor version and kind of handles; all are long but those tried every day (None: all of them)."""
+    return [
+        pytest.param(
+            scenario, minor, handles, id=f"{scenario.name}-4.{minor}-{handles}",
+            marks=() if everyday is None or scenario.name in everyday and minor and handles == "kernel" else LONG,
+        )
+        for handles in KINDS_OF_HANDLES
+        for scenario in SCENARIOS
+        for minor in scenario.minors
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,8 @@ class Case:
     scenario: Scenario
     minor: int
     handles: str
+    durability: str = "process"
+    loses: bool = False
 
 
 class Run:
@@ -40,7 +53,7 @@ class Run:
     def __init__(self, case: Case) -> None:
         self.boundaries = case.boundaries
         self.minor = case.minor
-        self.world = World(case.boundaries, case.directory, case.handles)
+        self.world = World(case.boundaries, case.directory, case.handles, durability=case.durability, loses=case.loses)
         self.client = Client(self.world, case.minor)
         case.scenario.prepare(self.client)
         self.before = self.world.tree()
@@ -51,9 +64,9 @@ class Run:
         self.boundaries.arm(deadly)
         return self.world.send(self.record)
 
-    def restart(self, deadly: int = 0) -> bool:
-        """Die and start again; whether the start was survived."""
-        self.world.die()
+    def restart(self, deadly: int = 0, kept: int | None = None) -> bool:
+        """Die, with the power if `kept` says so, and start again; whether the start was survived."""
+        self.world.die(kept)
         self.boundaries.arm(deadly)
         try:
             self.world.start()
@@ -102,15 +115,28 @@ def check_retry(run: Run, reference: Reference) -> None:
     run.client.ok(ops.putfh(run.client.root))
 
 
-@pytest.mark.parametrize(("scenario", "minor", "handles"), CASES)
+@pytest.mark.parametrize(("scenario", "minor", "handles"), cases())
 def test_crash(
     boundaries: Boundaries, directory: Path, scenario: Scenario, minor: int, handles: str, cells: dict[str, list[int]]
 ) -> None:
     """Every boundary x {retry, no retry, a second crash at every boundary of the recovery}."""
-    case = Case(boundaries, directory, scenario, minor, handles)
+    crash(Case(boundaries, directory, scenario, minor, handles), cells)
+
+
+@pytest.mark.parametrize(("scenario", "minor", "handles"), cases(EVERYDAY))
+def test_crash_power(
+    boundaries: Boundaries, directory: Path, scenario: Scenario, minor: int, handles: str, cells: dict[str, list[int]]
+) -> None:
+    """The same where everything is synced."""
+    crash(Case(boundaries, directory, scenario, minor, handles, "power"), cells)
+
+
+def crash(case: Case, cells: dict[str, list[int]]) -> None:
+    """Crash at each boundary of a run."""
     reference = Reference(case)
     tried = [crash_at(case, reference, deadly) for deadly in range(1, len(reference.points) + 1)]
-    cells[f"{scenario.name}, 4.{minor}, {handles}"] = [len(tried), sum(tried)]
+    name = f"{case.scenario.name}, 4.{case.minor}, {case.handles}, {case.durability}"
+    cells[name] = [len(tried), sum(tried)]
 
 
 def crash_at(case: Case, reference: Reference, deadly: int) -> int:
@@ -135,3 +161,42 @@ def crash_at(case: Case, reference: Reference, deadly: int) -> int:
         tried += 1
         if case.handles != "kernel":
             return tried  # The recovery is the same.
+
+
+# -- the power goes -----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("scenario", "minor", "handles"), cases(EVERYDAY))
+def test_power_loss(
+    boundaries: Boundaries, directory: Path, scenario: Scenario, minor: int, handles: str, cells: dict[str, list[int]]
+) -> None:
+    """Every boundary x {each number of the changes that were not synced is kept} x {another loss in the recovery}."""
+    case = Case(boundaries, directory, scenario, minor, handles, "power", loses=True)
+    reference = Reference(case)
+    tried = [lose_at(case, reference, deadly) for deadly in range(1, len(reference.points) + 1)]
+    cells[f"{scenario.name}, 4.{minor}, {handles}, power lost"] = [len(tried), sum(tried)]
+
+
+def lose_at(case: Case, reference: Reference, deadly: int) -> int:
+    """Lose power at one boundary, and again at each of the recovery; how many ways were tried."""
+    tried = kept = second = 0
+    while True:
+        run = Run(case)
+        try:
+            with pytest.raises(Crash):
+                run.send(deadly)
+            disk = case.boundaries.disk
+            assert disk is not None
+            if kept and kept > len(disk.pending):
+                return tried
+            survived = run.restart(second, kept)
+            if not survived:
+                assert run.restart(0, 0)
+            assert run.world.tree() in (reference.before, reference.after)
+            check_retry(run, reference)
+        finally:
+            run.world.close()
+        tried += 1
+        if second and survived or case.handles != "kernel":
+            kept, second = kept + 1, 0
+        else:
+            second += 1

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from nfsd import rpc
 from nfsd.vfs.interface import Node
 from statestore import INTENT
-from tests.once.harness import Boundaries, World, decoded
+from tests.once.harness import Boundaries, Wire, World, decoded
 from tests.once.scenarios import Client
 from tests.wire import operations as ops
 from xdr.generated import nfs4
@@ -103,3 +104,69 @@ def test_failing_sync_stops(disk: Disk) -> None:
         disk.world.send(record)
     assert len(stopped) == 1
     assert disk.world.wire.body is None
+
+
+# -- several requests at once -----------------------------------------------------------------------------------
+
+
+class Threads:
+    """Threads that begin their work when they are told to."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.waiting: list[tuple[Any, Any]] = []
+        monkeypatch.setattr(world.server, "in_thread", lambda work, done: self.waiting.append((work, done)))
+
+    def run(self) -> None:
+        """Do what waits, the oldest first."""
+        while self.waiting:
+            work, done = self.waiting.pop(0)
+            done(work(), None)
+
+
+def dispatched(world: World, *records: bytes) -> list[Wire]:
+    """Send requests, each over a connection of its own, and do not wait for replies."""
+    wires = []
+    for record in records:
+        wires.append(Wire(100 + len(wires)))
+        world.server.dispatch(wires[-1], rpc.decode_call(record))  # type: ignore[arg-type]
+    return wires
+
+
+def test_change_waits_for_one_in_doubt(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until a change is on the disk nobody changes the same directory; readers and other directories go on."""
+    world = disk.world
+    first, second = Client(world, 1, b"first"), Client(world, 1, b"second")
+    reply = settled(disk, first.record(ops.putfh(first.root), ops.mkdir(b"other"), ops.getfh()))
+    other = reply.resarray[-1].arm.resok4.object
+    threads = Threads(world, monkeypatch)
+    making, removing, reading = dispatched(
+        world,
+        first.record(ops.putfh(first.root), ops.mkdir(b"d")),
+        second.record(ops.putfh(second.root), ops.remove(b"d")),
+        Client(world, 1, b"reader").record(ops.putfh(first.root), ops.lookup(b"d")),
+    )
+    [elsewhere] = dispatched(world, Client(world, 0, b"third").record(ops.putfh(other), ops.mkdir(b"d")))
+    assert (world.export / "d").exists(), "the removal has not begun"
+    assert reading.body is not None and making.body is removing.body is elsewhere.body is None
+    assert len(threads.waiting) == 2
+    threads.run()
+    for wire in (making, removing, elsewhere):
+        assert wire.body is not None and decoded(wire.body).status == nfs4.NFS4_OK
+    assert not (world.export / "d").exists()
+    assert not world.server.in_flight.nodes
+
+
+def test_stopping_leaves_what_waits(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits when the server stops has changed nothing, and is not answered."""
+    world = disk.world
+    client, second = Client(world, 1), Client(world, 1, b"second")
+    threads = Threads(world, monkeypatch)
+    making, waiting = dispatched(
+        world,
+        client.record(ops.putfh(client.root), ops.mkdir(b"d")),
+        second.record(ops.putfh(second.root), ops.mkdir(b"e")),
+    )
+    world.server.in_flight.close()
+    threads.run()
+    assert making.body is not None and waiting.body is None
+    assert not (world.export / "e").exists()

@@ -21,7 +21,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("vfs", "exports"),
     ("state", "attributes"),
     ("ops",),
-    ("table", "compound", "callback"),
+    ("table", "inflight", "compound", "callback"),
     ("rpc", "auth"),
     ("transport", "record"),
     ("blackout", "losses", "report", "recovery", "restore", "server", "failover"),

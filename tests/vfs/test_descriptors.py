@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nfsd.vfs import StaleHandle, prepare_process
+from nfsd.vfs import StaleHandle, prepare_process, syscalls
 from tests.vfs.world import ROOT, World
 
 
@@ -164,3 +164,12 @@ def test_prepare_process() -> None:
     os.umask(0o77)
     assert prepare_process() >= 1024
     assert os.umask(0) == 0
+
+
+def test_sync_file_system(tmp_path: Path) -> None:
+    """What fsync refuses is brought to the disk with all of its file system."""
+    descriptor = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    syscalls.sync_file_system(descriptor)
+    os.close(descriptor)
+    with pytest.raises(OSError):
+        syscalls.sync_file_system(descriptor)

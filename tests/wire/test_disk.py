@@ -141,7 +141,6 @@ class Burden:
 FAULTS = {
     "write:8": ("process", "store.failed", "No space left on device"),
     "sync:8": ("power", "store.failed", "Input/output error"),
-    "sync-full:9": ("power", "store.failed", "No space left on device"),
     "meta:8": ("power", "store.failed", "Input/output error"),
     "file-sync:9": ("power", "sync.failed", "Input/output error"),
 }
