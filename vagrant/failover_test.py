@@ -130,7 +130,7 @@ def run_case(place: Place, harm: str, number: int) -> Evidence:
         ahead=[ahead[client.name] for client in place.clients], counters=differences(before, after),
         complaints=complaints, fenced=[name for at, name in place.fences() if at >= moment - 0.1],
         rebooted=[node.name for node in place.nodes if node.boot() != boots[node.name]], events=events,
-        regions=regions, power_loses_data=place.name == "virtual machines",
+        regions=regions,
         stall_max_s=patience.stall_s.get(harm, patience.stall_other_s), quiet_s=patience.quiet_s,
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ workers deal with them (`nfsd.failover.node`).
     stage       a worker says, or it ends                      then
     OFF         entering: it has been told to take over        ENTERING
     ENTERING    serving                                        ON
-    ENTERING    ends                                           OFF: the next one is told to try again
+    ENTERING    ends                                           OFF: the next one tries again if a manager wishes it
     ON          ends                                           ON: the warm one goes on, without asking anybody
     ON          ends with EXIT_FENCED, or we stood still       FENCED
     ON          released: the store is closed                  OFF
@@ -16,6 +16,7 @@ workers deal with them (`nfsd.failover.node`).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -68,7 +69,9 @@ class StandbySupervisor(Supervisor):
         self._stage = Stage.OFF
         self._wish: str | None = None
         self._reason = ""
+        self._hook = 0
         self._has_stood = False
+        self._untidy = True
         self._stood_still_s = 0.0
         self._until = float("inf")
 
@@ -81,7 +84,7 @@ class StandbySupervisor(Supervisor):
         self._active, self._warm_at = worker, None
         worker.say(
             stand={
-                "first": not self._has_stood,
+                "clear": self._untidy,
                 "delay_s": delay_after(self._quick_deaths),
                 "promote": promote,
                 "after_s": RETRY_S if promote else 0.0,
@@ -99,8 +102,10 @@ class StandbySupervisor(Supervisor):
             if "standing" in message:
                 self._stands(worker, str(message["standing"]))
             if "entering" in message:
-                self._stage, self._wish = Stage.ENTERING, str(message["entering"])
+                self._stage, self._wish, self._untidy = Stage.ENTERING, message["entering"], True
                 self._takeovers += 1
+            if "hook" in message:
+                self._hook = message["hook"]
             if "lock" in message and descriptors:
                 self._drop_lock()
                 self._lock = descriptors.pop()
@@ -109,13 +114,13 @@ class StandbySupervisor(Supervisor):
             if "released" in message:
                 self._release(worker)
             if "left" in message:
-                self._wish = message["left"]
+                self._wish, self._untidy = message["left"], False
             if "cleared" in message:
                 self._stage = Stage.OFF
         super()._take(worker, message, descriptors)
 
     def _stands(self, worker: Worker, role: str) -> None:
-        self._has_stood = True
+        self._has_stood, self._untidy = True, False
         status = f"STATUS={role}, process {worker.pid}"
         self._notifier.tell("READY=1", status)
         if worker.served_since is None:
@@ -137,6 +142,11 @@ class StandbySupervisor(Supervisor):
 
     def _replace(self, worker: Worker, code: int | None, noticed: float) -> None:
         """As in the table above."""
+        if self._hook:
+            # What its worker ran must not go on: a mount, for instance, while another node takes over.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._hook, signal.SIGKILL)
+            self._hook = 0
         if self._stage is Stage.ON:
             self._count_death(worker)
             if self._stood_still_s:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from nfsd.log import get_logger
 
@@ -24,10 +24,12 @@ class HookFailed(Exception):
     """A command ended with another exit code than 0, or not in time; the text says which and what it wrote."""
 
 
-async def run_hook(name: str, command: str, *, environment: Mapping[str, str], limit_s: float) -> None:
+async def run_hook(
+    name: str, command: str, *, environment: Mapping[str, str], limit_s: float, runs: Callable[[int], None]
+) -> None:
     """Run `command` by the shell and wait for its end; what it started is killed with it if it is late.
 
-    Raises HookFailed.
+    `runs` is told its process group while it runs, and 0 after that. Raises HookFailed.
     """
     began = time.monotonic()
     try:
@@ -38,6 +40,7 @@ async def run_hook(name: str, command: str, *, environment: Mapping[str, str], l
         )  # fmt: skip
     except OSError as error:
         raise _failed(name, command, f"cannot be started: {error.strerror}", b"") from error
+    runs(process.pid)
     try:
         async with asyncio.timeout(limit_s):
             output, _ = await process.communicate()
@@ -48,6 +51,7 @@ async def run_hook(name: str, command: str, *, environment: Mapping[str, str], l
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
+        runs(0)
     if process.returncode:
         raise _failed(name, command, f"ended with {process.returncode}", output)
     log.info("hook.done", hook=name, seconds=round(time.monotonic() - began, 6), output=_tail(output))

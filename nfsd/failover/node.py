@@ -19,6 +19,7 @@ from nfsd import log as logging_
 from nfsd.config import Config
 from nfsd.config.model import FENCE_BY_MANAGER, FENCE_ON_HOST
 from nfsd.control import ControlError
+from nfsd.exports import ExportError
 from nfsd.failover import announce
 from nfsd.failover.holder import Holder, HolderLives, end_holder, read_holder, write_holder
 from nfsd.failover.hooks import HookFailed, run_hook
@@ -76,7 +77,7 @@ class Withdrawn(Exception):
     """Somebody has another wish meanwhile."""
 
 
-FAILURES = (HookFailed, HolderLives, StoreError, OSError, Withdrawn)
+FAILURES = (HookFailed, HolderLives, StoreError, ExportError, OSError, Withdrawn)
 
 
 class Node:
@@ -109,8 +110,8 @@ class Node:
         self._fault.write(True)
         if stand.fenced:
             await self._clean_up("fenced")
-        elif stand.first:
-            await self._clear_away()
+        elif stand.clear:
+            await self._clear_away(stays=stand.promote is not None)
         self._role = FENCED if stand.fenced else STANDBY
         self._began.set()
         self._listen_to_manager()
@@ -196,7 +197,8 @@ class Node:
         server, cluster = self._server, self._cluster
         phases = Phases(wish.asked)
         self._role = RESUMING
-        self._channel.say(entering=wish.by)
+        # Whoever gave a command hears that it failed; a manager goes on wishing.
+        self._channel.say(entering=wish.by if wish.by == MANAGER else None)
         await self._fence(wish)
         phases.end("fence")
         if cluster.mount is not None:
@@ -324,9 +326,12 @@ class Node:
         if wish.reason == "handover" and self._cluster.handover is not None:
             await self._hook("handover", self._cluster.handover, wish.reason)
 
-    async def _clear_away(self) -> None:
-        """What a daemon has left over that died with its part: the volume, and the address, which clients still use."""
-        if announce.has_address(self._address):
+    async def _clear_away(self, *, stays: bool) -> None:
+        """What a process has left over that died with its part: the volume, and the address, which clients still use.
+
+        The address `stays` where a manager goes on wishing it here.
+        """
+        if announce.has_address(self._address) and not stays:
             await self._clean_up("stop")
             await self._see_address_off()
         elif self._cluster.unmount is not None:
@@ -404,7 +409,10 @@ class Node:
             "UNDERSTUDY_STATE": str(config.state),
             "UNDERSTUDY_REASON": reason,
         }
-        return run_hook(name, command, environment=environment, limit_s=self._cluster.hook_time_s)
+        return run_hook(
+            name, command, environment=environment, limit_s=self._cluster.hook_time_s,
+            runs=lambda group: self._channel.say(hook=group),
+        )  # fmt: skip
 
     # -- the control socket and the figures -----------------------------------------------------------------
 

@@ -62,11 +62,11 @@ async def _play(config: Config, node: Node, channel: Channel, stopping: asyncio.
         if turn is None:
             await node.stand(channel.stand.result())
         await asyncio.wait((stopping, finishing, following), return_when=asyncio.FIRST_COMPLETED)
-        if channel.stop.is_set():
-            await node.stop()
         if following.done():
             # It ends only when it has nothing more to do, or by a fault of ours.
             following.result()
+        if channel.stop.is_set():
+            await node.stop()
     finally:
         beating.cancel()
         await beside

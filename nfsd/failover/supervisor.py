@@ -16,7 +16,8 @@ A worker hears and says JSON objects, one a message, over its channel:
     from it    {"warm": true}       whatever can be prepared is prepared
                {"serving": {...}}   it serves; how long each phase took, in seconds
                {"beat": true}       its event loop turns
-               {"standing": ...}, {"entering": ...}, {"lock": ...}, {"released": ...}, {"left": ...}
+               {"standing": ...}, {"entering": ...}, {"lock": ...}, {"released": ...}, {"left": ...},
+               {"hook": ...}
 """
 
 from __future__ import annotations

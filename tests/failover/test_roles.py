@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -424,3 +425,41 @@ def test_figures(group: Group) -> None:
     group.a.promote()
     found = client.call(roles)
     assert found["active"] == 1.0 and sum(found.values()) == 1.0 and set(found) == set(EXIT_CODES)
+
+
+def test_killed_while_letting_go(group: Group) -> None:
+    """What a process leaves over that dies between the store and the volume is cleared away by the next one."""
+    said = group.directory / "said"
+    wait = "[ $UNDERSTUDY_REASON = stop ] || sleep 30"
+    group.a.configure(hooks=f'unmount = "echo $UNDERSTUDY_REASON >> {said}; {wait}"\n')
+    group.a.start()
+    group.a.promote()
+    pid = group.a.ask("status")["pid"]
+    with pytest.raises(ControlError), ThreadPoolExecutor() as pool:
+        asked = pool.submit(group.a.ask, "demote")
+        until(lambda: said.read_text().split() == ["stop", "demote"], "the volume is being let go")
+        os.kill(pid, signal.SIGKILL)
+        asked.result()
+    group.a.wait("standby")
+    assert said.read_text().split() == ["stop", "demote", "stop"]
+    group.a.promote()
+
+
+def test_killed_while_taking_over(group: Group) -> None:
+    """A command whose process dies has failed; what it had begun is cleared away, and it can be given again."""
+    said = group.directory / "said"
+    mount_command = f"echo mount >> {said}; [ -e {said}.go ] || (sleep 1.5; echo late >> {said})"
+    group.a.configure(hooks=f'mount = "{mount_command}"\nunmount = "echo unmount >> {said}"\n')
+    group.a.start()
+    pid = group.a.ask("status")["pid"]
+    with pytest.raises(ControlError), ThreadPoolExecutor() as pool:
+        asked = pool.submit(group.a.promote)
+        until(lambda: said.read_text().split() == ["unmount", "mount"], "the volume is being mounted")
+        os.kill(pid, signal.SIGKILL)
+        asked.result()
+    group.a.wait("standby")
+    time.sleep(2.0)
+    assert said.read_text().split() == ["unmount", "mount", "unmount"], "the command has gone on"
+    Path(f"{said}.go").touch()
+    group.a.promote()
+    assert group.a.role() == "active"

@@ -29,8 +29,9 @@ Work = Iterator[dict[str, object] | None]
 
 BLOCK_SIZE = 4096
 LOCK_OFFSET, LOCK_SIZE = 4096, 100
-# More than one WRITE each: a single one would be asked for FILE_SYNC instead of UNSTABLE.
-REGION_SIZE, PLACES, REGION_INTERVAL_S = 3 << 19, 12, 1.0
+# More than one WRITE each: a single one would be asked for FILE_SYNC instead of UNSTABLE. So many places, and so long
+# between two of them, that what is lost is not written over by something new before anybody could see it.
+REGION_SIZE, PLACES, REGION_INTERVALS = 3 << 19, 64, 30
 SYNC_FILE_RANGE_WAIT = 1  # for what is under way already
 SYS_STATX, AT_FDCWD, AT_STATX_FORCE_SYNC, STATX_BASIC_STATS = 332, -100, 0x2000, 0x7FF
 libc = ctypes.CDLL(None, use_errno=True)
@@ -147,6 +148,7 @@ def unstable(directory: str) -> Work:
     os.fsync(fd)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     found = regions(f"{directory}/unstable")
+    os.ftruncate(fd, 0)
     yield {"right": found == newest(count), "count": count, "size": count * REGION_SIZE}
 
 
@@ -159,7 +161,7 @@ KINDS: dict[str, Callable[[str], Work]] = {
 def work(out: Path, directory: str, kind: str, interval_s: float, limit_s: float) -> None:
     """Do one kind of thing until the end is asked for, then say what is there."""
     steps = KINDS[kind](directory)
-    interval_s = max(interval_s, REGION_INTERVAL_S) if kind == "unstable" else interval_s
+    interval_s *= REGION_INTERVALS if kind == "unstable" else 1
     end, due, number = time.monotonic() + limit_s, time.monotonic(), 0
     next(steps)
     with (out / f"{kind}.log").open("a", buffering=1) as log:
@@ -210,12 +212,16 @@ def stats(text: str, mounted_on: str) -> dict[str, list[int]]:
 
 
 def regions(path: str) -> list[int]:
-    """What is in each place of a file: a region's number, or -1 if no region is whole there."""
+    """What is in each place of a file: a region's number, or -1 if a part of it was never written.
+
+    Where one region is just being written over another, it is the older one's.
+    """
     found = []
     with open(path, "rb") as file:
         while data := file.read(REGION_SIZE):
-            number = int(data[:15]) if data[:15].isdigit() else -1
-            found.append(number if number >= 0 and data == region(number) else -1)
+            lines = {data[start : start + 16] for start in range(0, len(data), 16)}
+            numbers = [int(line) if line[:15].isdigit() else -1 for line in lines]
+            found.append(min(numbers) if len(data) == REGION_SIZE else -1)
     return found
 
 

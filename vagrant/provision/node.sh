@@ -95,14 +95,12 @@ place 644 keepalived.conf /etc/keepalived/keepalived.conf
 # The unit is the one that docs/examples offers to everybody.
 install -m 644 "$source_tree/docs/examples/understudy@.service" /etc/systemd/system/understudy@.service
 place 644 unit.conf /etc/systemd/system/understudy@.service.d/vagrant.conf
-place 644 answer-peer.socket /etc/systemd/system/answer-peer.socket
-place 644 answer-peer@.service /etc/systemd/system/answer-peer@.service
+place 644 answer-peer.service /etc/systemd/system/answer-peer.service
 shared_disk
 systemctl daemon-reload
-systemctl enable --quiet answer-peer.socket understudy@alpha keepalived
-systemctl restart answer-peer.socket
-# The address first: whoever serves hands over to the other node, if it is there, before it is started anew.
-systemctl stop keepalived
+systemctl enable --quiet answer-peer understudy@alpha keepalived
+systemctl restart answer-peer
+# A daemon that serves lets go in good order, and the other node takes over; keepalived must be there to say so.
 systemctl restart understudy@alpha
-systemctl start keepalived
+if systemctl --quiet is-active keepalived; then systemctl reload keepalived; else systemctl start keepalived; fi
 settle
