@@ -99,6 +99,11 @@ class Connections:
             self.commit(changes)
         return [peer_of(key) for key in past]
 
+    def absent(self, peers: list[Peer]) -> list[Peer]:
+        """Those of the peers whose connection of that time is not one that is open now."""
+        now_open = {(each.address, each.port) for each in self._open.values()}
+        return [peer for peer in peers if peer not in now_open]
+
     async def run_dry(self, limit_s: float) -> None:
         """Read nothing more from anybody, and wait until all that runs is finished and every reply has arrived.
 

@@ -200,6 +200,10 @@ class Server(Faults):
         """Address and port of everybody who was connected to an earlier process."""
         return self.connections.take_past()
 
+    def absent(self, peers: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Those of the peers whose connection of that time is not open again from the same port."""
+        return self.connections.absent(peers)
+
     def _say_taken_over(self, processor_s: float) -> None:
         state = self.state
         for phase, seconds in self.recovery.items():

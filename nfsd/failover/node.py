@@ -35,8 +35,8 @@ MANAGER = "manager"
 LOCK_POLL_S, ADDRESS_POLL_S, ADDRESS_POLL_LATER_S = 0.005, 0.01, 0.1
 ADDRESS_GONE_S = 10.0
 """How long connections of a node that has let go are kept silent while it still has the address."""
-ANNOUNCEMENTS_S = (0.0, 1.0)
-"""The neighbours are told again: one frame may get lost."""
+ANNOUNCEMENTS_S = (0.0, 0.2, 0.8)
+"""Seconds to wait before each time that the neighbours are told: one frame may get lost."""
 
 log = get_logger()
 
@@ -53,6 +53,9 @@ class Playable(Resumable, Protocol):
 
     def take_past(self) -> list[tuple[str, int]]:
         """Address and port of everybody who was connected to an earlier process."""
+
+    def absent(self, peers: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Those of them that have not come back on the same port."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -271,6 +274,9 @@ class Node:
             for pause_s in ANNOUNCEMENTS_S:
                 await asyncio.sleep(pause_s)
                 await asyncio.to_thread(announce.announce, address, interface)
+                # On a live connection it would keep the client from answering the next one for half a second
+                # (tcp_invalid_ratelimit, ip-sysctl), and the next one may be another takeover's.
+                peers = self._server.absent(peers)
                 sent = await asyncio.to_thread(announce.tickle, (address, port), peers) if peers else 0
                 if not pause_s:
                     self._server.recovery["announce"] = round(time.monotonic() - began, 6)

@@ -75,7 +75,8 @@ def move(service: Service, how: str) -> Incident:
     other, written = cluster.other(node), len(journal(service))
     at = time.time()
     node.command(group, how)
-    other.command(group, "promote")
+    # The other node cannot see in a volume that is not mounted there that it has been let go.
+    other.command(group, "promote", "--released")
     incident = observe(service, "handover", at, other)
     assert exit_code(service, node) == STANDBY and exit_code(service, other) == ACTIVE
     assert journal(service)[written:] == [f"{node.name} unmount", f"{other.name} mount"]
