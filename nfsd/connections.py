@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.001
 # A peer that does not take its last replies in this time may ask for them again.
-SEE_OFF_S = 1.0
+SEE_OFF_S = 0.2
 
 Peer = tuple[str, int]
 
