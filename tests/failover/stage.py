@@ -14,9 +14,11 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from nfsd.cli import main
+from nfsd.ops import io
 from nfsd.server import Server
 from nfsd.transport import Connection
 from statestore import LmdbStore
@@ -61,6 +63,10 @@ def run() -> None:
     surround(stopper, Server, "dispatch", "request")
     surround(stopper, Connection, "_write", "reply")
     surround(stopper, LmdbStore, "_write", "commit")
+    real_write = os.pwrite
+    io.os = SimpleNamespace(  # type: ignore[attr-defined]
+        **{**vars(os), "pwrite": lambda *given: stopper.around("pwrite", lambda: real_write(*given))}
+    )
     with patched(stopper):
         main()
 
