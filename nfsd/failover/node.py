@@ -35,6 +35,8 @@ MANAGER = "manager"
 LOCK_POLL_S, ADDRESS_POLL_S, ADDRESS_POLL_LATER_S = 0.005, 0.01, 0.1
 ADDRESS_GONE_S = 10.0
 """How long connections of a node that has let go are kept silent while it still has the address."""
+WATCH_S, UNASKED = 1.0, 3
+"""How often a standby looks whether it has the address, and after how many times that is strange."""
 ANNOUNCEMENTS_S = (0.0, 0.2, 0.8)
 """Seconds to wait before each time that the neighbours are told: one frame may get lost."""
 
@@ -121,11 +123,24 @@ class Node:
         self._channel.say(standing=self._role)
         if stand.promote and self._wish is None:
             await asyncio.sleep(stand.after_s)
-        # A manager that leaves the address here has chosen this node, and may have said so to a dead process.
-        chosen = self._fifo is not None and not stand.fenced and announce.has_address(self._address)
+        # A manager that leaves the address here has chosen this node, and may have said so to a dead process; unless
+        # it has been told to take the address away, and has not: then it is not there.
+        told = stand.fenced or self._cluster.fault_file is not None
+        chosen = self._fifo is not None and not told and announce.has_address(self._address)
         by = stand.promote or (MANAGER if chosen else None)
         if by is not None and self._wish is None:
             self._want(Wish(role=ACTIVE, by=by, reason="promote"))
+        self._watch(0)
+
+    def _watch(self, seen: int) -> None:
+        """Say it if this node has the address for some time and nobody asks it to serve: clients wait for nothing."""
+        if self._role in (STANDBY, FENCED) and announce.has_address(self._address):
+            seen += 1
+            if seen == UNASKED:
+                log.warning("address.unasked", address=self._address, role=self._role, seconds=seen * WATCH_S)
+        else:
+            seen = 0
+        asyncio.get_running_loop().call_later(WATCH_S, self._watch, seen)
 
     async def go_on(self, turn: Turn) -> None:
         """Serve in the place of a process of this node that died.  Raises StoreError, ExportError, OSError."""

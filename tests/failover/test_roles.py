@@ -463,3 +463,10 @@ def test_killed_while_taking_over(group: Group) -> None:
     Path(f"{said}.go").touch()
     group.a.promote()
     assert group.a.role() == "active"
+
+
+def test_address_without_a_word(standing: Group) -> None:
+    """A standby that has the address says that nobody has asked it to serve."""
+    standing.network.add_address("a", "10.77.0.10/24")
+    until(lambda: standing.a.events("address.unasked"), "it says so")
+    assert not standing.b.events("address.unasked")
