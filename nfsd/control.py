@@ -175,8 +175,11 @@ class ControlServer:
                 return
         raise ControlError(f"another server answers on {self._path}: stop it, or choose another --control")
 
-    async def stop(self) -> None:
-        """Stop listening, end the connections, and remove the socket file if it is still ours."""
+    async def stop(self, *, leave: bool = False) -> None:
+        """Stop listening, end the connections, and remove the socket file if it is still ours.
+
+        It is left where another process is about to take its place: who asks meanwhile then tries again.
+        """
         if self._server is not None:
             self._server.close()
             if self._answering:
@@ -187,6 +190,8 @@ class ControlServer:
             if conversations:
                 await asyncio.wait(conversations, timeout=STOP_TIME_S)
             self._server = None
+        if leave:
+            return
         with contextlib.suppress(FileNotFoundError):
             about = os.lstat(self._path)
             if (about.st_dev, about.st_ino) == self._identity:

@@ -71,7 +71,7 @@ async def _play(config: Config, node: Node, channel: Channel, stopping: asyncio.
         beating.cancel()
         await beside
         await figures.stop()
-        await control.stop()
+        await control.stop(leave=not channel.stop.is_set())
     return 0
 
 

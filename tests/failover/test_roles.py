@@ -470,3 +470,17 @@ def test_address_without_a_word(standing: Group) -> None:
     standing.network.add_address("a", "10.77.0.10/24")
     until(lambda: standing.a.events("address.unasked"), "it says so")
     assert not standing.b.events("address.unasked")
+
+
+def test_always_somebody_to_ask(standing: Group) -> None:
+    """A probe finds an answer at any moment of a move."""
+    group = standing
+    group.a.promote()
+    asked, roles = 0, set()
+    with ThreadPoolExecutor() as pool:
+        moving = pool.submit(group.a.let_go)
+        while not moving.done() or group.a.ask("status")["role"] != "standby":
+            roles.add(group.a.ask("status", 5.0)["role"])
+            asked += 1
+        moving.result()
+    assert asked and roles <= {"active", "draining", "standby"}
