@@ -95,6 +95,7 @@ class Node:
         self._program = program
         self._switch = switch
         self._daemons: dict[str, Child] = {}
+        self._peers: list[str] = []
         self._keepalived: Keepalived | None = None
         lab.add_cable(self._cable, self.namespace, INTERFACE)
         self._watch: Child | None = None
@@ -139,8 +140,8 @@ class Node:
             for instance in instances:
                 os.mkfifo(instance.fifo)
                 instance.fault_file.write_text("1\n")
-            addresses = [peer._own for peer in peers]
-            text = configuration(self.name, self._own, addresses, INTERFACE, instances)
+            self._peers = [peer._own for peer in peers]
+            text = configuration(self.name, self._own, self._peers, INTERFACE, instances)
             self._keepalived = Keepalived(self.lab, self.name, self.namespace, self.directory, text)
 
     def _cluster(self, group: Group) -> dict[str, str | int | float]:
@@ -182,7 +183,17 @@ class Node:
         for group in self.plan.groups:
             self._wait_ready(group)
         if self._keepalived is not None:
+            self._greet()
             self._keepalived.start()
+
+    def _greet(self) -> None:
+        """Have the others know its link-layer address.
+
+        Who has looked for it while it was off looks again only once a second, and its adverts wait meanwhile: a node
+        that hears none for 0.75 s takes the part.
+        """
+        for address in self._peers:
+            self.namespace.run(["bash", "-c", f"echo >/dev/udp/{address}/9 || true"])
 
     def _wait_ready(self, group: Group) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
