@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from nfsd import log as logging_
@@ -60,7 +61,7 @@ class Playable(Resumable, Protocol):
         """Those of them that have not come back on the same port."""
 
 
-@dataclass(eq=False, slots=True, kw_only=True)
+@dataclasses.dataclass(eq=False, slots=True, kw_only=True)
 class Wish:
     """What the node shall be: ACTIVE, or STANDBY.
 
@@ -330,7 +331,7 @@ class Node:
     async def _let_others(self, wish: Wish) -> None:
         """Give up the lock, the address and the volume, in this order, and tell the manager.  Raises HookFailed."""
         holder = Holder.this_node(self._config.node, self._supervisor_pid)
-        write_holder(self._config.state, Holder(**{**_fields(holder), "released": True}))
+        write_holder(self._config.state, dataclasses.replace(holder, released=True))
         self._channel.say(released=True)
         await self._channel.let_go.wait()
         try:
@@ -492,7 +493,3 @@ class Node:
         figures = dict(self._server.metrics()) if self._role == ACTIVE else {}
         figures["log_lines_lost_total"] = logging_.lines_lost()
         return figures | {"role": {role: int(role == self._role) for role in ROLES}}
-
-
-def _fields(holder: Holder) -> dict[str, Any]:
-    return {name: getattr(holder, name) for name in Holder.__slots__}
