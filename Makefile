@@ -59,6 +59,7 @@ kernel-setup: $(VENV)/.installed-test
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy xdr statestore nfsd
 	$(BIN)/python -m xdr.compiler --check
 

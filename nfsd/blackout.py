@@ -76,8 +76,10 @@ def lift(server: Server, arguments: dict[str, Any]) -> bool:
     if what == FILE and blackouts.waiting is not None:
         now = server.now()
         waiting = blackouts.waiting
-        waits = any(handle == target and now < waiting.until(handle, address)
-                    for handle, _label, address in server.state.missing())
+        waits = any(
+            handle == target and now < waiting.until(handle, address)
+            for handle, _label, address in server.state.missing()
+        )
         waiting.lift(target)
     return blackout is not None or waits
 

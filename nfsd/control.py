@@ -242,7 +242,7 @@ class ControlServer:
         """A long listing in pieces, so that clients of the server do not wait for it."""
         writer.write(b'{"ok": true, "result": [')
         for start in range(0, len(rows), ROWS_AT_ONCE):
-            piece = json.dumps(rows[start:start + ROWS_AT_ONCE])[1:-1]
+            piece = json.dumps(rows[start : start + ROWS_AT_ONCE])[1:-1]
             writer.write((", " if start else "").encode() + piece.encode())
             await self._drain(writer)
             await asyncio.sleep(0)

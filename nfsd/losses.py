@@ -61,9 +61,7 @@ class Losses:
             return
         for event, records in (("record.damaged", self.damaged), ("record.left_out", self.left_out)):
             for damage in records:
-                log.error(
-                    event, record=str(damage), kind=kind_name(damage.kind), cost=salvage.COSTS.get(damage.kind)
-                )
+                log.error(event, record=str(damage), kind=kind_name(damage.kind), cost=salvage.COSTS.get(damage.kind))
         changes = ChangeSet()
         when_ns = time.time_ns()
         for damage in lost:

@@ -32,9 +32,7 @@ def open_listeners(host: str, port: int, *, elsewhere: bool = False) -> list[soc
     return opened
 
 
-def _open(
-    family: int, kind: int, protocol: int, address: tuple[object, ...], elsewhere: bool
-) -> socket.socket:
+def _open(family: int, kind: int, protocol: int, address: tuple[object, ...], elsewhere: bool) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

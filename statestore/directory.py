@@ -63,14 +63,11 @@ def take_lock(directory: Path) -> int:
         holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(descriptor)
         raise StoreLocked(
-            f"the state directory {directory} is in use by process {holder};"
-            " stop that one, or name another directory"
+            f"the state directory {directory} is in use by process {holder}; stop that one, or name another directory"
         ) from error
     except OSError as error:
         os.close(descriptor)
-        raise StoreError(
-            f"cannot lock {path}: {error.strerror}; it must lie on a local file system"
-        ) from error
+        raise StoreError(f"cannot lock {path}: {error.strerror}; it must lie on a local file system") from error
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
@@ -122,13 +119,10 @@ def read_secret(directory: Path) -> bytes:
     except FileNotFoundError as error:
         raise StoreMissing(f"{path} is missing; copy it from the cluster's other node or a backup") from error
     except OSError as error:
-        raise StoreError(
-            f"cannot read {path}: {error.strerror}; it must belong to the server's user"
-        ) from error
+        raise StoreError(f"cannot read {path}: {error.strerror}; it must belong to the server's user") from error
     if len(secret) != SECRET_SIZE:
         raise StoreDamaged(
-            f"{path} has {len(secret)} bytes, not {SECRET_SIZE};"
-            " copy it from the cluster's other node or a backup"
+            f"{path} has {len(secret)} bytes, not {SECRET_SIZE}; copy it from the cluster's other node or a backup"
         )
     return secret
 

@@ -144,8 +144,7 @@ class LmdbStore(CommitQueue):
                 self._env.sync(True)
         except lmdb.Error as error:
             self._failure = StoreFailed(
-                f"the state in {self.directory} could not be brought to the disk: {error};"
-                " see to the disk, start again"
+                f"the state in {self.directory} could not be brought to the disk: {error}; see to the disk, start again"
             )
             raise self._failure from error
         finally:
@@ -219,9 +218,7 @@ class LmdbStore(CommitQueue):
         except BaseException as error:
             os.close(self._lock)
             if isinstance(error, _DAMAGE_ERRORS):
-                raise StoreDamaged(
-                    f"the state in {directory} is damaged: {error}; restore a backup"
-                ) from error
+                raise StoreDamaged(f"the state in {directory} is damaged: {error}; restore a backup") from error
             if isinstance(error, OSError | lmdb.Error):
                 cause = _cause(error, directory)
                 raise StoreError(f"cannot open the state in {directory}: {cause}; see to the disk") from error
@@ -456,13 +453,10 @@ def _walk(env: lmdb.Environment, directory: Path) -> Iterator[tuple[bytes, bytes
                     break
                 yield stored
     except lmdb.Error as error:
-        raise StoreDamaged(
-            f"{directory / DATA_NAME} cannot be walked to its end: {error}; restore a backup"
-        ) from error
+        raise StoreDamaged(f"{directory / DATA_NAME} cannot be walked to its end: {error}; restore a backup") from error
     if count != expected:
         raise StoreDamaged(
-            f"{directory / DATA_NAME} has damaged pages: {count} of {expected} records found;"
-            " restore a backup"
+            f"{directory / DATA_NAME} has damaged pages: {count} of {expected} records found; restore a backup"
         )
 
 

@@ -32,9 +32,7 @@ class ShareTable:
     def __init__(self) -> None:
         self._objects: dict[bytes, _ObjectShares] = {}
 
-    def conflict(
-        self, object_key: bytes, access: int, deny: int, except_key: bytes | None = None
-    ) -> bytes | None:
+    def conflict(self, object_key: bytes, access: int, deny: int, except_key: bytes | None = None) -> bytes | None:
         """Return the key of an open that an open with these masks would conflict with, or None.
 
         The open `except_key` does not count: the one that is about to be replaced.

@@ -17,9 +17,7 @@ _DECODERS = {number: row.decode for number, row in ATTRIBUTES.items() if row.dec
 _MODE_UMASK_BIT = 1 << nfs4.FATTR4_MODE_UMASK
 
 
-def decode_settable(
-    mask: int, attr_vals: bytes | memoryview, *, creating: bool, minor: int
-) -> SetAttrs:
+def decode_settable(mask: int, attr_vals: bytes | memoryview, *, creating: bool, minor: int) -> SetAttrs:
     """The attributes a client sets, decoded and checked.
 
     `creating` allows what only CREATE and OPEN may carry (mode_umask).  Raises Nfs4Error

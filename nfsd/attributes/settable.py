@@ -21,9 +21,7 @@ _U32_PAIR = struct.Struct(">II")
 _U64 = struct.Struct(">Q")
 _TIME = struct.Struct(">qI")
 
-MODE_ATTRIBUTES = (
-    1 << nfs4.FATTR4_MODE | 1 << nfs4.FATTR4_MODE_SET_MASKED | 1 << nfs4.FATTR4_MODE_UMASK
-)
+MODE_ATTRIBUTES = 1 << nfs4.FATTR4_MODE | 1 << nfs4.FATTR4_MODE_SET_MASKED | 1 << nfs4.FATTR4_MODE_UMASK
 
 
 class SetAttrs:

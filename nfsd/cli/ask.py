@@ -102,9 +102,7 @@ class ClientId(click.ParamType[int]):
 @click.command()
 @click.argument("clientid", type=ClientId())
 @server_options
-def expire(
-    clientid: int, state: Path | None, control: Path | None, config_file: Path | None, timeout_s: float
-) -> None:
+def expire(clientid: int, state: Path | None, control: Path | None, config_file: Path | None, timeout_s: float) -> None:
     """Remove the client CLIENTID with all its opens and locks, as if its lease had ended."""
     if not ask(control_path(state, control, config_file), "expire", timeout_s=timeout_s, clientid=clientid):
         raise ControlError(f"there is no client {clientid:#x}: 'understudy clients' lists them")

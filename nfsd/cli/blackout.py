@@ -19,8 +19,9 @@ from nfsd.control import ControlError, ask
 
 def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The ways to name what is blacked out, on a click command."""
-    function = click.option(
-        "--client", type=ClientId(), metavar="CLIENTID", help="One client's access to every file.")(function)
+    function = click.option("--client", type=ClientId(), metavar="CLIENTID", help="One client's access to every file.")(
+        function
+    )
     function = click.option("--export", metavar="PSEUDO", help="Every file of one export.")(function)
     return click.argument("file", required=False, metavar="[PATH|HANDLE]")(function)
 
@@ -53,10 +54,19 @@ def list_(state: Path | None, control: Path | None, config_file: Path | None, ti
 
 @blackout.command("set")
 @target_options
-@click.option("--seconds", type=click.IntRange(1, 604_800), metavar="N",
-              help="How long.  [default: as long as it would wait for its holders after a start]")
-@click.option("--response", type=click.Choice(["retry", "fail"]), default="retry", show_default=True,
-              help="What requests are answered: retry lets clients wait, fail denies them.")
+@click.option(
+    "--seconds",
+    type=click.IntRange(1, 604_800),
+    metavar="N",
+    help="How long.  [default: as long as it would wait for its holders after a start]",
+)
+@click.option(
+    "--response",
+    type=click.Choice(["retry", "fail"]),
+    default="retry",
+    show_default=True,
+    help="What requests are answered: retry lets clients wait, fail denies them.",
+)
 @server_options
 @output_option
 def set_(

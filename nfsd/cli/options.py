@@ -21,10 +21,11 @@ SETTINGS: dict[str, tuple[str, str, str]] = {
     "--state": ("state", "DIR", "Directory of the state store. Needed, here or in the file."),
     "--listen": ("listen", "HOST:PORT", "Address to serve on.  [default: 0.0.0.0:2049]"),
     "--durability": (
-        "durability", "|".join(DURABILITIES),
-        "What acknowledged state survives: the server's process, or the node's power.  [default: process]"),
-    "--recovery": (
-        "recovery", "|".join(RECOVERIES), "What a returning client finds.  [default: resume]"),
+        "durability",
+        "|".join(DURABILITIES),
+        "What acknowledged state survives: the server's process, or the node's power.  [default: process]",
+    ),
+    "--recovery": ("recovery", "|".join(RECOVERIES), "What a returning client finds.  [default: resume]"),
     "--lease-time": ("lease_time_s", "SECONDS", "Lease of every client.  [default: 90]"),
     "--blackout": ("blackout_s", "SECONDS", "How long a file waits for its holders.  [default: 30]"),
     "--control": ("control", "SOCKET", "Control socket.  [default: DIR/control]"),
@@ -44,8 +45,12 @@ def serve_options(function: Callable[..., Any]) -> Callable[..., Any]:
     file_help = "TOML file with these settings; options given here win over it."
     function = click.option("--config", "config_file", metavar="FILE", type=path, help=file_help)(function)
     return click.option(
-        "--export", "exports", metavar="PATH[=PSEUDO][,OPTION...]", multiple=True,
-        help="Directory to export; may be repeated. Option names are those of exports(5).")(function)
+        "--export",
+        "exports",
+        metavar="PATH[=PSEUDO][,OPTION...]",
+        multiple=True,
+        help="Directory to export; may be repeated. Option names are those of exports(5).",
+    )(function)
 
 
 def config_from(
@@ -67,8 +72,8 @@ def config_from(
 def output_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`-o table|json`, on a click command."""
     return click.option(
-        "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True,
-        help="How to print.")(function)
+        "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
+    )(function)
 
 
 def server_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,10 +89,17 @@ def move_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def _named(function: Callable[..., Any], timeout_s: float) -> Callable[..., Any]:
     path = click.Path(path_type=Path)
     function = click.option(
-        "--timeout", "timeout_s", type=click.FloatRange(0.1, 3600), default=timeout_s, show_default=True,
-        metavar="SECONDS", help="How long to wait for an answer.")(function)
-    function = click.option(
-        "--config", "config_file", type=path, metavar="FILE", help="The server's TOML file.")(function)
+        "--timeout",
+        "timeout_s",
+        type=click.FloatRange(0.1, 3600),
+        default=timeout_s,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for an answer.",
+    )(function)
+    function = click.option("--config", "config_file", type=path, metavar="FILE", help="The server's TOML file.")(
+        function
+    )
     control_help = "The server's control socket."
     function = click.option("--control", type=path, metavar="SOCKET", help=control_help)(function)
     return click.option("--state", type=path, metavar="DIR", help="The server's state directory.")(function)

@@ -39,8 +39,14 @@ def store() -> None:
 @store.command()
 @store_options
 @output_option
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS, case_sensitive=False),
-              metavar="KIND", help=f"Only records of this kind, one of {', '.join(KINDS)}; may be repeated.")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(KINDS, case_sensitive=False),
+    metavar="KIND",
+    help=f"Only records of this kind, one of {', '.join(KINDS)}; may be repeated.",
+)
 def dump(state: Path | None, config_file: Path | None, output: str, kinds: tuple[str, ...]) -> None:
     """Print every record, in the order of their kinds and keys."""
     # Only this command needs the server's modules, and they take a while to import.
@@ -75,8 +81,12 @@ def verify(context: click.Context, state: Path | None, config_file: Path | None,
         raise StoreCommandError(str(error)) from error
     problems = report.problems()
     summary = {
-        "ok": report.ok, "directory": str(report.directory), "epoch": report.epoch,
-        "file_size": report.file_size, "records": report.counts, "problems": problems,
+        "ok": report.ok,
+        "directory": str(report.directory),
+        "epoch": report.epoch,
+        "file_size": report.file_size,
+        "records": report.counts,
+        "problems": problems,
     }
     if output == "json":
         print_json(summary)

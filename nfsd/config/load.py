@@ -301,7 +301,7 @@ class _Reader:
         self._check_exports()
         self._check_cluster()
         if "state" not in self._server and "state" not in self._origin:
-            message = "is missing: give --state DIR, or state = \"DIR\" in the file's [server]"
+            message = 'is missing: give --state DIR, or state = "DIR" in the file\'s [server]'
             self.problem("state", message, on_command_line=True)
         values = dict(self._server)
         values.setdefault("control", values.get("state", Path()) / "control")
@@ -440,7 +440,7 @@ class _FileReader:
         key = "path"
         try:
             if "path" not in table:
-                raise ValueError("is missing: every [[export]] needs path = \"DIRECTORY\"")
+                raise ValueError('is missing: every [[export]] needs path = "DIRECTORY"')
             path = _path(table["path"], self._base)
             key = "pseudo"
             pseudo = _text(table["pseudo"], self._base) if "pseudo" in table else ""
@@ -462,7 +462,7 @@ class _FileReader:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return ",".join(value)
         if not isinstance(value, str):
-            raise ValueError(f"{value!r} is not allowed: write \"rw,no_root_squash\" or a list of texts")
+            raise ValueError(f'{value!r} is not allowed: write "rw,no_root_squash" or a list of texts')
         return value
 
     def _clients(self, value: Any) -> tuple[ClientSpec, ...]:

@@ -92,26 +92,24 @@ class Limits:
     """A limit on everything that a peer can make grow. Sizes are in bytes, the rest are counts."""
 
     record_size_max: int = limit(
-        1 * MIB + 64 * KIB, 64 * KIB, 16 * MIB,
-        "the largest RPC record taken (RFC 5531 11): 1 MiB of data and room for the rest of its compound")
-    connections_max: int = limit(
-        10_000, 1, 1_000_000, "open TCP connections; more are closed as they arrive")
+        1 * MIB + 64 * KIB,
+        64 * KIB,
+        16 * MIB,
+        "the largest RPC record taken (RFC 5531 11): 1 MiB of data and room for the rest of its compound",
+    )
+    connections_max: int = limit(10_000, 1, 1_000_000, "open TCP connections; more are closed as they arrive")
     connections_per_address_max: int = limit(
-        1_000, 1, 1_000_000, "open TCP connections from one address, so that one peer cannot take them all")
+        1_000, 1, 1_000_000, "open TCP connections from one address, so that one peer cannot take them all"
+    )
     requests_in_flight_max: int = limit(
-        256, 1, 65_536, "requests of one connection being worked on; then its bytes stay in the kernel")
-    ops_per_compound_max: int = limit(
-        64, 8, 1_024, "operations in a COMPOUND (ca_maxoperations, RFC 8881 18.36)")
-    clients_max: int = limit(
-        10_000, 1, 1_000_000, "client records, confirmed or not")
-    sessions_per_client_max: int = limit(
-        64, 1, 4_096, "sessions of one client (RFC 8881 18.36)")
-    slots_max: int = limit(
-        64, 1, 1_024, "slots of a session's fore channel (ca_maxrequests, RFC 8881 18.36)")
-    opens_max: int = limit(
-        1_000_000, 1, 100_000_000, "opens of all clients together")
-    threads: int = limit(
-        8, 1, 256, "threads for file work that may block")
+        256, 1, 65_536, "requests of one connection being worked on; then its bytes stay in the kernel"
+    )
+    ops_per_compound_max: int = limit(64, 8, 1_024, "operations in a COMPOUND (ca_maxoperations, RFC 8881 18.36)")
+    clients_max: int = limit(10_000, 1, 1_000_000, "client records, confirmed or not")
+    sessions_per_client_max: int = limit(64, 1, 4_096, "sessions of one client (RFC 8881 18.36)")
+    slots_max: int = limit(64, 1, 1_024, "slots of a session's fore channel (ca_maxrequests, RFC 8881 18.36)")
+    opens_max: int = limit(1_000_000, 1, 100_000_000, "opens of all clients together")
+    threads: int = limit(8, 1, 256, "threads for file work that may block")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

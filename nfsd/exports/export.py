@@ -138,6 +138,4 @@ def _check_places(pseudos: list[str]) -> None:
         for other in pseudos[index + 1 :]:
             inner, outer = (one, other) if len(one) >= len(other) else (other, one)
             if inner == outer or inner.startswith(outer.rstrip("/") + "/"):
-                raise ExportError(
-                    f"pseudo path {inner} lies at or beneath {outer}, another export's: give it another"
-                )
+                raise ExportError(f"pseudo path {inner} lies at or beneath {outer}, another export's: give it another")

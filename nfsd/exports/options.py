@@ -19,8 +19,7 @@ _ID_MAX: Final = _INVALID_ID - 1
 _FLAVOURS: Final = {"sys": AUTH_SYS, "none": AUTH_NONE}
 _LATER: Final = ("krb5", "krb5i", "krb5p")
 _ALLOWED: Final = (
-    "rw, ro, root_squash, no_root_squash, all_squash, anonuid=, anongid=, secure, insecure, sec=, fsid=, "
-    "blackout="
+    "rw, ro, root_squash, no_root_squash, all_squash, anonuid=, anongid=, secure, insecure, sec=, fsid=, blackout="
 )
 _NUMBER: Final = re.compile(r"[0-9]{1,10}")
 

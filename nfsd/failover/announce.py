@@ -101,7 +101,8 @@ def interface_of(address: str) -> str:
         raise OSError(
             errno.EADDRNOTAVAIL,
             f"no interface has a network that contains {address}: give one of the interfaces "
-            f"an address in it, or name the interface in [cluster]")
+            f"an address in it, or name the interface in [cluster]",
+        )
     return socket.if_indextoname(best.index)
 
 
@@ -118,8 +119,7 @@ def has_address(address: str) -> bool:
     """
     wanted, scope = _split(address)
     index = _index_of(scope) if scope else 0
-    return any(
-        one.address == wanted and one.usable and index in (0, one.index) for one in _assigned(wanted.version))
+    return any(one.address == wanted and one.usable and index in (0, one.index) for one in _assigned(wanted.version))
 
 
 def _split(address: str) -> tuple[Address, str]:
@@ -165,8 +165,7 @@ def _link(interface: str) -> _Link:
         if index == wanted:
             found = _attributes(message[16:])
             name = found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode()
-            return _Link(
-                index, name, kind, flags, found.get(_IFLA_ADDRESS, b""), found.get(_IFLA_BROADCAST, b""))
+            return _Link(index, name, kind, flags, found.get(_IFLA_ADDRESS, b""), found.get(_IFLA_BROADCAST, b""))
     raise OSError(errno.ENODEV, f"there is no interface {interface} on this node")
 
 
@@ -186,7 +185,7 @@ def _dump(request: int, answer: int, body: bytes) -> Iterator[bytes]:
                     raise OSError(code, f"netlink refuses request {request}: {os.strerror(code)}")
                 if kind == answer:
                     yield data[16:length]
-                data = data[max(16, (length + 3) & ~3):]
+                data = data[max(16, (length + 3) & ~3) :]
 
 
 def _attributes(data: bytes) -> dict[int, bytes]:
@@ -197,7 +196,7 @@ def _attributes(data: bytes) -> dict[int, bytes]:
         if length < 4:
             break
         found[kind & 0x3FFF] = data[4:length]
-        data = data[(length + 3) & ~3:]
+        data = data[(length + 3) & ~3 :]
     return found
 
 
@@ -223,7 +222,8 @@ def announce(address: str, interface: str) -> None:
         raise OSError(
             errno.EOPNOTSUPP,
             f"cannot announce {address} on {interface}: its link-layer addresses have {len(link.address)} "
-            f"bytes, not Ethernet's {_ETHERNET_LENGTH}; let the cluster manager announce it")
+            f"bytes, not Ethernet's {_ETHERNET_LENGTH}; let the cluster manager announce it",
+        )
     try:
         if isinstance(wanted, ipaddress.IPv4Address):
             _announce_ipv4(wanted, link)
@@ -233,7 +233,8 @@ def announce(address: str, interface: str) -> None:
                 sock.sendto(packet, (str(ALL_NODES), 0, 0, link.index))
     except OSError as error:
         raise OSError(
-            error.errno, f"cannot announce {address} on {interface}: {error.strerror}{_remedy(error)}") from error
+            error.errno, f"cannot announce {address} on {interface}: {error.strerror}{_remedy(error)}"
+        ) from error
 
 
 def _announce_ipv4(address: ipaddress.IPv4Address, link: _Link) -> None:
@@ -270,7 +271,8 @@ def neighbour_advertisement(address: ipaddress.IPv6Address, hardware: bytes, *, 
     body = struct.pack("!BBHI", _NEIGHBOUR_ADVERTISEMENT, 0, 0, flags) + address.packed + option
     sums = checksum(_pseudo_header(address, ALL_NODES, socket.IPPROTO_ICMPV6, len(body)) + body)
     return _ipv6_header(address, ALL_NODES, socket.IPPROTO_ICMPV6, len(body), hop_limit=255) + (
-        body[:2] + struct.pack("!H", sums) + body[4:])
+        body[:2] + struct.pack("!H", sums) + body[4:]
+    )
 
 
 def _forwards(interface: str) -> bool:
@@ -308,9 +310,7 @@ def tickle(local: tuple[str, int], peers: Iterable[tuple[str, int]]) -> int:
     return sent
 
 
-def _send_tickle(
-    sock: socket.socket, source: Address, source_port: int, host: str, port: int, deadline: float
-) -> bool:
+def _send_tickle(sock: socket.socket, source: Address, source_port: int, host: str, port: int, deadline: float) -> bool:
     """Send one, waiting for room in the socket until the deadline. Whether it has been sent."""
     try:
         peer, scope = _split(host)

@@ -42,9 +42,7 @@ def op_setattr(c: Compound, args: nfs4.SETATTR4args) -> int:
     """
     node = c.node()
     fattr = args.obj_attributes
-    wanted = attributes.decode_settable(
-        fattr.attrmask, fattr.attr_vals, creating=False, minor=c.minor
-    )
+    wanted = attributes.decode_settable(fattr.attrmask, fattr.attr_vals, creating=False, minor=c.minor)
     cred = c.as_caller(node)
     if node.fs.read_only:
         raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only export")
@@ -205,9 +203,7 @@ class _Rights:
     def __init__(self, rights: dict[int, int]) -> None:
         self.supported = sum(rights)
         # allowed[granted] has the bits whose every permission is in granted.
-        self.allowed = tuple(
-            sum(bit for bit, needs in rights.items() if needs & ~granted == 0) for granted in range(8)
-        )
+        self.allowed = tuple(sum(bit for bit, needs in rights.items() if needs & ~granted == 0) for granted in range(8))
         self.needs = tuple(rights.items())
 
 

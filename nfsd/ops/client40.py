@@ -72,9 +72,7 @@ def op_setclientid_confirm(c: Compound, args: nfs4.SETCLIENTID_CONFIRM4args) -> 
         return  # a retry
     old = clients.confirmed(0, client.owner)
     if old is not None:
-        limiter.write(
-            "info", "client.restarted", about=c.connection.address, client=client.label, before=old.label
-        )
+        limiter.write("info", "client.restarted", about=c.connection.address, client=client.label, before=old.label)
         state.remove_client(c.changes, old)
     clients.confirm(client)
     client.save(c.changes)

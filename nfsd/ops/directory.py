@@ -302,7 +302,7 @@ def op_remove(c: Compound, args: nfs4.REMOVE4args) -> nfs4.REMOVE4resok:
         done = False
     else:
         done = once.is_removed(parent, name, cred, before)
-    if (handle := open_handle(c, fs, before.found)):
+    if handle := open_handle(c, fs, before.found):
         with outliving(c, parent, name, before.found, handle, done=done):
             if not done:
                 fs.remove(parent, name, cred)
@@ -323,9 +323,7 @@ def open_handle(c: Compound, fs: FileSystem, identity: bytes) -> bytes:
 
 
 @contextmanager
-def outliving(
-    c: Compound, parent: Node, name: bytes, identity: bytes, handle: bytes, *, done: bool
-) -> Iterator[None]:
+def outliving(c: Compound, parent: Node, name: bytes, identity: bytes, handle: bytes, *, done: bool) -> Iterator[None]:
     """Around the loss of an open file's name: it lives on until its last close.  `done`: it is lost already."""
     fs = parent.fs
     kept = fs.is_buried(identity) if done else fs.bury(parent, name, identity)

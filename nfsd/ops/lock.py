@@ -147,5 +147,3 @@ def op_release_lockowner(c: Compound, args: nfs4.RELEASE_LOCKOWNER4args) -> None
         state.remove_lock(c.changes, lock)
     del client.lock_owners[owner.owner]
     owner.remove(c.changes)
-
-

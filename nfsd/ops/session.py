@@ -24,9 +24,7 @@ _REPLY_CACHED_MAX = 4096
 _OPERATIONS_MIN = 2
 _SEQUENCE_OK = struct.Struct(">II16s5I")
 _KNOWN_FLAGS = (
-    nfs4.CREATE_SESSION4_FLAG_PERSIST
-    | nfs4.CREATE_SESSION4_FLAG_CONN_BACK_CHAN
-    | nfs4.CREATE_SESSION4_FLAG_CONN_RDMA
+    nfs4.CREATE_SESSION4_FLAG_PERSIST | nfs4.CREATE_SESSION4_FLAG_CONN_BACK_CHAN | nfs4.CREATE_SESSION4_FLAG_CONN_RDMA
 )
 _BACK_SLOTS_MAX = 16
 # Either offer of both channels is taken up: Linux fails its mount otherwise.
@@ -181,9 +179,7 @@ def _confirm(c: Compound, client: Client) -> None:
         return
     old = state.clients.confirmed(client.family, client.owner)
     if old is not None:
-        limiter.write(
-            "info", "client.restarted", about=c.connection.address, client=client.label, before=old.label
-        )
+        limiter.write("info", "client.restarted", about=c.connection.address, client=client.label, before=old.label)
         state.remove_client(c.changes, old)
     state.clients.confirm(client)
     limiter.write(
@@ -265,9 +261,7 @@ def op_destroy_session(c: Compound, args: nfs4.DESTROY_SESSION4args) -> None:
     state.remove_session(c.changes, session)
 
 
-def op_bind_conn_to_session(
-    c: Compound, args: nfs4.BIND_CONN_TO_SESSION4args
-) -> nfs4.BIND_CONN_TO_SESSION4resok:
+def op_bind_conn_to_session(c: Compound, args: nfs4.BIND_CONN_TO_SESSION4args) -> nfs4.BIND_CONN_TO_SESSION4resok:
     """Bind this connection to a session's channels.  Raises BADSESSION, INVAL, NOT_ONLY_OP."""
     if c.count > 1:
         raise Nfs4Error(nfs4.NFS4ERR_NOT_ONLY_OP, "must be the only operation")

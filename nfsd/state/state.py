@@ -484,8 +484,8 @@ class State:
             owner.users += 1
 
     def _load_open(self, key: bytes, value: bytes) -> None:
-        clientid, access, deny, access_seen, deny_seen, seqid, instance, owner, handle, caller = (
-            records.open_fields(value)
+        clientid, access, deny, access_seen, deny_seen, seqid, instance, owner, handle, caller = records.open_fields(
+            value
         )
         client = self.clients.by_id[clientid]
         # A client's processes share one owner, as a rule.

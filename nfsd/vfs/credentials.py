@@ -49,9 +49,7 @@ def configure() -> bool:
     every operation runs as the server's own user.
     """
     ids = _mapped_ids()
-    _process.switching = (
-        os.geteuid() == 0 and _has_capabilities() and ids > 1 and syscalls.setgroups_number is not None
-    )
+    _process.switching = os.geteuid() == 0 and _has_capabilities() and ids > 1 and syscalls.setgroups_number is not None
     # Where ids are mapped, an id without a mapping is refused in silence: there every switch is read back.
     _process.verifying = ids < _INVALID_ID
     identity.cred = None

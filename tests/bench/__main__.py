@@ -122,9 +122,7 @@ def _report(rows: list[Row], names: list[str], output: str, load: Load, rounds: 
 @click.option("--warmup", type=click.FloatRange(0, 60), default=0.3, show_default=True)
 @click.option("--connections", type=click.IntRange(1, 64), help="Default: 2, and 1 for reads and writes.")
 @click.option("--slots", type=click.IntRange(1, 256), help="Of each connection. Default: 16, and 8.")
-@click.option(
-    "--share", type=click.Choice(["client", "session", "nothing"]), default="client", show_default=True
-)
+@click.option("--share", type=click.Choice(["client", "session", "nothing"]), default="client", show_default=True)
 @click.option("--one-owner", is_flag=True, help="One open owner for a connection instead of one for a slot.")
 @click.option("--minor", type=click.IntRange(1, 2), default=1, show_default=True)
 @click.option("--durability", type=click.Choice(["process", "power"]), default="process", show_default=True)

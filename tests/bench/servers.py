@@ -134,9 +134,7 @@ def ganesha(directory: Path) -> Iterator[Target]:
         (directory / part).mkdir(parents=True)
     config = directory / "ganesha.conf"
     config.write_text(
-        GANESHA_CONFIG.format(
-            port=port, state=directory / "state", export=directory / "export", pseudo=GANESHA_PSEUDO
-        )
+        GANESHA_CONFIG.format(port=port, state=directory / "state", export=directory / "export", pseudo=GANESHA_PSEUDO)
     )
     log = directory / "log"
     words = [program, "-F", "-L", str(log), "-f", str(config), "-p", str(directory / "pid")]

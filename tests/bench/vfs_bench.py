@@ -43,8 +43,7 @@ class Bench:
     def __init__(self, directory: Path, handles: str) -> None:
         directory.chmod(0o777)
         self.directory = directory
-        self.namespace = Namespace(
-            parse_exports([parse_export(f"{directory}=/")]), b"bench", handles=handles)  # type: ignore[arg-type]
+        self.namespace = Namespace(parse_exports([parse_export(f"{directory}=/")]), b"bench", handles=handles)  # type: ignore[arg-type]
         self.root = self.namespace.root()
         self.fs = self.root.fs
         self.many = self.fs.mkdir(self.root, b"many", ALICE, 0o777)
@@ -112,7 +111,7 @@ def run(bench: Bench, passes: int) -> list[tuple[str, float]]:
         ("lookup, cached, two callers", quick(bench.lookup_in_turns)),
         ("access rw, allowed", quick(lambda: fs.access(node, 6, ALICE))),
         ("access rwx of a plain file", quick(lambda: fs.access(node, 7, ALICE))),
-        ("data_fd, cached", quick(lambda: (fs.data_fd(node, True)))),
+        ("data_fd, cached", quick(lambda: fs.data_fd(node, True))),
         ("data_fd, opened and released", quick(bench.open_data, 2000)),
         ("setattr mode", quick(bench.set_mode, 2000)),
         ("create + release + remove", quick(bench.create_remove, 1000)),

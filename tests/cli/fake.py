@@ -33,8 +33,17 @@ class FakeServer:
     def status(self) -> dict[str, Any]:
         """What `status` promises."""
         return {
-            "role": self.role, "node": "n1", "epoch": 3, "pid": 1, "supervisor_pid": None, "clients": 2,
-            "opens": 1000, "locks": 0, "listen": "127.0.0.1:7", "delegations": 0, "recovery": {"load": 0.25},
+            "role": self.role,
+            "node": "n1",
+            "epoch": 3,
+            "pid": 1,
+            "supervisor_pid": None,
+            "clients": 2,
+            "opens": 1000,
+            "locks": 0,
+            "listen": "127.0.0.1:7",
+            "delegations": 0,
+            "recovery": {"load": 0.25},
         }
 
     def clients(self) -> list[dict[str, Any]]:

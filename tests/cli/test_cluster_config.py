@@ -82,9 +82,7 @@ def test_mounted_later(tmp_path: Path) -> None:
         (["standby", "--config", "node.toml", "--no-pair"], "a standby has always a pair"),
     ],
 )
-def test_wrong_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], complaint: str
-) -> None:
+def test_wrong_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], complaint: str) -> None:
     """`serve` and `standby` are told apart before anything is started; wrong usage."""
     written(tmp_path, WHOLE)
     monkeypatch.chdir(tmp_path)

@@ -78,8 +78,16 @@ def test_status_json(run: Command, state: Path) -> None:
     ran = run("status", "--state", state, "-o", "json")
     assert ran.code == 0
     assert ran.json().keys() >= {
-        "role", "node", "epoch", "pid", "supervisor_pid",
-        "clients", "opens", "locks", "delegations", "recovery",
+        "role",
+        "node",
+        "epoch",
+        "pid",
+        "supervisor_pid",
+        "clients",
+        "opens",
+        "locks",
+        "delegations",
+        "recovery",
     }
 
 
@@ -135,8 +143,7 @@ def test_listing_empty(run: Command, state: Path, listing: str) -> None:
     assert run(listing, "--state", state, "-o", "json").json() == []
 
 
-@pytest.mark.parametrize(
-    ("clientid", "code"), [("2", 0), ("0x2", 0), ("3", 1), ("abc", 2), (str(1 << 64), 2)])
+@pytest.mark.parametrize(("clientid", "code"), [("2", 0), ("0x2", 0), ("3", 1), ("abc", 2), (str(1 << 64), 2)])
 def test_expire(run: Command, state: Path, clientid: str, code: int) -> None:
     """A client that is there, one that is not, and what is no clientid."""
     assert run("expire", clientid, "--state", state).code == code
@@ -235,9 +242,22 @@ def test_serve_wrong_usage(run: Command, tmp_path: Path) -> None:
 def open_value() -> bytes:
     """The value of an open's record."""
     packer = stored.StoredPacker()
-    packer.pack_stored_open(stored.stored_open(
-        clientid=0, access=3, deny=0, access_seen=8, deny_seen=1, seqid=2, instance=5,
-        owner=b"process 7", object=b"\x00\xff", uid=1000, gid=1000, groups=[4]))
+    packer.pack_stored_open(
+        stored.stored_open(
+            clientid=0,
+            access=3,
+            deny=0,
+            access_seen=8,
+            deny_seen=1,
+            seqid=2,
+            instance=5,
+            owner=b"process 7",
+            object=b"\x00\xff",
+            uid=1000,
+            gid=1000,
+            groups=[4],
+        )
+    )
     return bytes(packer.get_buffer())
 
 
@@ -256,7 +276,12 @@ def understudy(*words: object) -> Ran:
     """Run a command in a process of its own, as the store's engine wants it."""
     done = subprocess.run(
         [sys.executable, "-c", "from nfsd.cli import main; main()", *map(str, words)],
-        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2], timeout=60)
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+        timeout=60,
+    )
     return Ran(done.returncode, done.stdout, done.stderr)
 
 

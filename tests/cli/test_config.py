@@ -53,8 +53,7 @@ def test_config_defaults(export: Path, tmp_path: Path) -> None:
     assert config.exports[0].path == export
     assert config.exports[0].pseudo == str(export)
     assert config.listen == Address("0.0.0.0", 2049)
-    assert (config.durability, config.recovery, config.lease_time_s, config.blackout_s) == (
-        "process", "resume", 90, 30)
+    assert (config.durability, config.recovery, config.lease_time_s, config.blackout_s) == ("process", "resume", 90, 30)
     assert config.control == tmp_path / "s" / "control"
     assert (config.metrics, config.log_file, config.server_owner, config.server_scope) == (None,) * 4
     assert config.limits.record_size_max == 1024 * 1024 + 64 * 1024
@@ -63,7 +62,10 @@ def test_config_defaults(export: Path, tmp_path: Path) -> None:
 
 def test_config_file_complete(export: Path, tmp_path: Path) -> None:
     """Every table of the file is read; relative paths are the file's."""
-    config = load_config(write(tmp_path, """
+    config = load_config(
+        write(
+            tmp_path,
+            """
         [server]
         state = "s"
         listen = "[::1]:0"
@@ -77,7 +79,9 @@ def test_config_file_complete(export: Path, tmp_path: Path) -> None:
         pseudo = "/d//e/"
         options = ["rw", "no_root_squash"]
         clients = [{ match = "10.0.0.0/8", options = "ro" }]
-    """))
+    """,
+        )
+    )
     assert config.state == tmp_path / "s"
     assert config.listen == Address("::1", 0)
     assert (config.lease_time_s, config.pair, config.limits.slots_max) == (20, False, 32)
@@ -91,7 +95,10 @@ def test_config_file_complete(export: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("export")
 def test_config_blackouts(tmp_path: Path) -> None:
     """An export's time becomes its option, and clients have tables of their own, in their order."""
-    config = load_config(write(tmp_path, """
+    config = load_config(
+        write(
+            tmp_path,
+            """
         [server]
         state = "s"
         [[export]]
@@ -104,7 +111,9 @@ def test_config_blackouts(tmp_path: Path) -> None:
         [[client]]
         match = "192.0.2.9/24"
         blackout_s = 120
-    """))
+    """,
+        )
+    )
     assert config.exports[0].options == "rw,blackout=60"
     assert config.clients == (ClientRule("192.0.2.1/32", 0), ClientRule("192.0.2.0/24", 120))
 
@@ -112,7 +121,10 @@ def test_config_blackouts(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("export")
 def test_config_blackouts_errors(tmp_path: Path) -> None:
     """What is wrong in them is named with its line."""
-    found = problems_of(write(tmp_path, """[server]
+    found = problems_of(
+        write(
+            tmp_path,
+            """[server]
 state = "s"
 [[export]]
 path = "data"
@@ -126,7 +138,9 @@ match = "192.0.2.1"
 match = "192.0.2.1"
 blackout = 5
 blackout_s = "x"
-"""))
+""",
+        )
+    )
     expected = [
         "understudy.toml:5: blackout_s: 3601 is not allowed",
         "understudy.toml:7: match: 'example.org' is not allowed: write an address or a network",
@@ -151,7 +165,10 @@ def test_config_options_win(export: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("export")
 def test_config_file_errors_all_listed(tmp_path: Path) -> None:
     """Every problem is listed with file, line, key and what is allowed."""
-    found = problems_of(write(tmp_path, """[server]
+    found = problems_of(
+        write(
+            tmp_path,
+            """[server]
 state = "s"
 lease_time_s = 1
 durability = "always"
@@ -168,7 +185,9 @@ pseudo = "/x"
 path = "data"
 pseudo = "x"
 [extra]
-"""))
+""",
+        )
+    )
     expected = [
         "understudy.toml:3: lease_time_s: 1 is not allowed: it must be from 5 to 3600 seconds",
         "understudy.toml:4: durability: 'always' is not allowed: it must be one of process, power",
@@ -224,11 +243,14 @@ def test_config_as_plain(export: Path, tmp_path: Path) -> None:
     assert plain["exports"] == [{"path": str(export), "pseudo": str(export), "options": "", "clients": []}]
 
 
-@pytest.mark.parametrize(("text", "address"), [
-    ("0.0.0.0:2049", Address("0.0.0.0", 2049)),
-    ("[::]:1", Address("::", 1)),
-    ("host.example:0", Address("host.example", 0)),
-])
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("0.0.0.0:2049", Address("0.0.0.0", 2049)),
+        ("[::]:1", Address("::", 1)),
+        ("host.example:0", Address("host.example", 0)),
+    ],
+)
 def test_address_allowed(text: str, address: Address) -> None:
     """What may be written, and it is written back the same."""
     assert parse_address(text) == address
@@ -242,13 +264,16 @@ def test_address_refused(text: str) -> None:
         parse_address(text)
 
 
-@pytest.mark.parametrize(("text", "path", "pseudo", "rest"), [
-    ("/a", "/a", "/a", ""),
-    ("/a/=/b", "/a", "/b", ""),
-    ("/a=/", "/a", "/", ""),
-    ("/a,rw,anonuid=5", "/a", "/a", "rw,anonuid=5"),
-    ("/a=/b,sec=sys:krb5", "/a", "/b", "sec=sys:krb5"),
-])
+@pytest.mark.parametrize(
+    ("text", "path", "pseudo", "rest"),
+    [
+        ("/a", "/a", "/a", ""),
+        ("/a/=/b", "/a", "/b", ""),
+        ("/a=/", "/a", "/", ""),
+        ("/a,rw,anonuid=5", "/a", "/a", "rw,anonuid=5"),
+        ("/a=/b,sec=sys:krb5", "/a", "/b", "sec=sys:krb5"),
+    ],
+)
 def test_export_allowed(text: str, path: str, pseudo: str, rest: str) -> None:
     """PATH[=PSEUDO][,OPTION...]; options may have equals signs."""
     spec = parse_export(text)

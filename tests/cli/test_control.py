@@ -97,19 +97,22 @@ def test_control_several_requests(tmp_path: Path) -> None:
     assert serve(path, work) == [b'{"ok": true, "result": []}\n'] * 3
 
 
-@pytest.mark.parametrize(("request_line", "error"), [
-    (b"nonsense\n", b"no JSON"),
-    (b"[1]\n", b"no JSON object"),
-    (b'{"command": "__init__"}\n', b"unknown command"),
-    (b'{"command": "stop"}\n', b"unknown command"),
-    (b'{"command": ["status"]}\n', b"unknown command"),
-    (b'{"command": "expire"}\n', b"needs the argument clientid"),
-    (b'{"command": "expire", "arguments": {"clientid": true}}\n', b"needs the argument clientid"),
-    (b'{"command": "expire", "arguments": []}\n', b"needs the argument clientid"),
-    (b'{"command": "blackout"}\n', b"needs the argument action"),
-    (b'{"command": "blackout", "arguments": {"action": 1}}\n', b"needs the argument action"),
-    (b'{"command": "blackout", "arguments": []}\n', b"needs the argument action"),
-])
+@pytest.mark.parametrize(
+    ("request_line", "error"),
+    [
+        (b"nonsense\n", b"no JSON"),
+        (b"[1]\n", b"no JSON object"),
+        (b'{"command": "__init__"}\n', b"unknown command"),
+        (b'{"command": "stop"}\n', b"unknown command"),
+        (b'{"command": ["status"]}\n', b"unknown command"),
+        (b'{"command": "expire"}\n', b"needs the argument clientid"),
+        (b'{"command": "expire", "arguments": {"clientid": true}}\n', b"needs the argument clientid"),
+        (b'{"command": "expire", "arguments": []}\n', b"needs the argument clientid"),
+        (b'{"command": "blackout"}\n', b"needs the argument action"),
+        (b'{"command": "blackout", "arguments": {"action": 1}}\n', b"needs the argument action"),
+        (b'{"command": "blackout", "arguments": []}\n', b"needs the argument action"),
+    ],
+)
 def test_control_bad_request(tmp_path: Path, request_line: bytes, error: bytes) -> None:
     """A bad request is answered with what is wrong, and only the listed commands can be reached."""
     path = tmp_path / "control"
@@ -171,13 +174,16 @@ def test_ask_no_server(tmp_path: Path) -> None:
         ask(tmp_path / "control", "status")
 
 
-@pytest.mark.parametrize(("answer", "error"), [
-    (b"", "in the middle"),
-    (b'{"ok": true', "in the middle"),
-    (b"hello\n", "no JSON"),
-    (b"[]\n", "not understood"),
-    (b'{"ok": false, "error": "because"}\n', "because"),
-])
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"", "in the middle"),
+        (b'{"ok": true', "in the middle"),
+        (b"hello\n", "no JSON"),
+        (b"[]\n", "not understood"),
+        (b'{"ok": false, "error": "because"}\n', "because"),
+    ],
+)
 def test_ask_broken_answer(tmp_path: Path, answer: bytes, error: str) -> None:
     """Whatever comes back, the client says what was wrong with it."""
     path = tmp_path / "control"

@@ -40,8 +40,14 @@ def test_log_line_keys(file: Path) -> None:
     (line,) = lines(file)
     assert list(line) == ["event", "ts", "level", "node", "epoch", "client", "file", "xid"]
     assert line == {
-        "event": "open.granted", "ts": "2023-11-14T22:13:20.123456Z", "level": "info", "node": "n1",
-        "epoch": 7, "client": "01ff", "file": "a\nb", "xid": 5,
+        "event": "open.granted",
+        "ts": "2023-11-14T22:13:20.123456Z",
+        "level": "info",
+        "node": "n1",
+        "epoch": 7,
+        "client": "01ff",
+        "file": "a\nb",
+        "xid": 5,
     }
 
 

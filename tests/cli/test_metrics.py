@@ -52,9 +52,15 @@ def test_metrics_scrape() -> None:
     assert families["understudy_odd"].samples[0].labels == {"kind": "x"}
 
 
-@pytest.mark.parametrize(("path", "method", "status"), [
-    ("/", "GET", 404), ("/metrics", "POST", 405), ("/metrics?x=1", "GET", 200), ("/metrics", "HEAD", 200),
-])
+@pytest.mark.parametrize(
+    ("path", "method", "status"),
+    [
+        ("/", "GET", 404),
+        ("/metrics", "POST", 405),
+        ("/metrics?x=1", "GET", 200),
+        ("/metrics", "HEAD", 200),
+    ],
+)
 def test_metrics_other_requests(path: str, method: str, status: int) -> None:
     """Anything but a GET of /metrics is refused."""
     found, text = serve(lambda port: get(port, path, method))

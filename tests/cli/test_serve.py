@@ -39,9 +39,7 @@ def serve(config: Config, server: FakeServer, work: Callable[[], Any]) -> Any:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_serve_stops_on_signal(
-    config: Config, capsys: pytest.CaptureFixture[str], number: signal.Signals
-) -> None:
+def test_serve_stops_on_signal(config: Config, capsys: pytest.CaptureFixture[str], number: signal.Signals) -> None:
     """A signal stops the server in good order, and its socket is gone."""
     server = FakeServer()
 

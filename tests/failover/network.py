@@ -57,8 +57,7 @@ class Node:
 
     def run(self, command: str) -> str:
         """Run a short command in the namespace and return its output."""
-        done = self.call(
-            subprocess.run, command.split(), capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S)
+        done = self.call(subprocess.run, command.split(), capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S)
         assert done.returncode == 0, f"{self.name}: {command}: {done.stderr}"
         return str(done.stdout)
 

@@ -112,7 +112,8 @@ class Cluster:
     def _write_files(self) -> None:
         nodes = "\n".join(
             f"  node {{\n    name: {name}\n    nodeid: {number}\n    ring0_addr: {address}\n  }}"
-            for number, (name, address) in enumerate(NODES.items(), start=1))
+            for number, (name, address) in enumerate(NODES.items(), start=1)
+        )
         (self.room / "corosync.conf").write_text(COROSYNC.format(token=TOKEN_MS, nodes=nodes))
         subprocess.run(["cp", "-a", "/usr/lib/ocf/resource.d", self.room / "agents"], check=True)
         (self.room / "agents" / "understudy").mkdir()
@@ -124,18 +125,30 @@ class Cluster:
 
     def _boot(self, name: str) -> None:
         command = [
-            "setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--uts", "--pid", "--ipc", "--fork",
-            "--kill-child", "--mount-proc", "sh", "-c", BOOT,
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--mount",
+            "--uts",
+            "--pid",
+            "--ipc",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "sh",
+            "-c",
+            BOOT,
         ]
         environment = dict(os.environ, NODE=name, ROOM=str(self.room))
         self._machines[name] = self.network.nodes[name[-1]].call(
-            subprocess.Popen, command, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
+            subprocess.Popen, command, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+        )
 
     def init_pid(self, name: str) -> int:
         """The process that is number 1 on the node; everything there ends with it."""
         parent = self._machines[name].pid
-        return int(self.wait_for(
-            lambda: Path(f"/proc/{parent}/task/{parent}/children").read_text().split(), 5.0)[0])
+        return int(self.wait_for(lambda: Path(f"/proc/{parent}/task/{parent}/children").read_text().split(), 5.0)[0])
 
     def power_off(self, name: str) -> None:
         """End everything on a node at once; no packet leaves it any more."""
@@ -158,7 +171,10 @@ class Cluster:
         """Run a shell command on a node, and return its output."""
         done = subprocess.run(
             ["nsenter", "-t", str(self.init_pid(name)), "-m", "-n", "-u", "-p", "-i", "sh", "-ec", command],
-            capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S)
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+        )
         assert done.returncode == 0, f"{name}: {command}: {done.stdout}{done.stderr}"
         return done.stdout
 

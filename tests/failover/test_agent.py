@@ -51,10 +51,16 @@ class Site:
         (room / "tmp").mkdir()
         self.config.write_text(CONFIG.format(address=ADDRESS, port=PORT, room=room))
         self.environment = {
-            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "OCF_ROOT": "/usr/lib/ocf", "OCF_RESOURCE_INSTANCE": "alpha:0",
-            "OCF_RESKEY_config": str(self.config), "OCF_RESKEY_binary": str(PROGRAM),
-            "OCF_RESKEY_log": str(room / "log"), "HA_RSCTMP": str(room / "tmp"), "HA_LOGFACILITY": "none",
-            "OCF_RESKEY_CRM_meta_timeout": "20000", "OCF_RESKEY_CRM_meta_interval": "10000",
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "OCF_ROOT": "/usr/lib/ocf",
+            "OCF_RESOURCE_INSTANCE": "alpha:0",
+            "OCF_RESKEY_config": str(self.config),
+            "OCF_RESKEY_binary": str(PROGRAM),
+            "OCF_RESKEY_log": str(room / "log"),
+            "HA_RSCTMP": str(room / "tmp"),
+            "HA_LOGFACILITY": "none",
+            "OCF_RESKEY_CRM_meta_timeout": "20000",
+            "OCF_RESKEY_CRM_meta_interval": "10000",
         }
 
     def run(self, action: str, **environment: str) -> int:

@@ -147,6 +147,7 @@ def test_neighbour_learns(network: Network, place: Place) -> None:
 
 def test_neighbour_heeds_either_arp(network: Network) -> None:
     """Both ARP packets leave, the request and the reply, to everybody."""
+
     def listen_arp() -> socket.socket:
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
         sock.bind(("eth0", 0x0806))
@@ -250,7 +251,11 @@ def test_tickle_goes_on(network: Network, place: Place) -> None:
     other = PLACES["ipv6" if place.family == socket.AF_INET else "ipv4"]
     peers = [
         ("192.0.2.1" if place.family == socket.AF_INET else "2001:db8::1", 700),
-        (place.client, 700), (other.client, 700), ("no address", 700), (place.client, 0), (place.client, 701),
+        (place.client, 700),
+        (other.client, 700),
+        ("no address", 700),
+        (place.client, 0),
+        (place.client, 701),
     ]
     assert network.nodes["a"].call(tickle, (place.address, PORT), peers) == 2
 
@@ -264,14 +269,24 @@ def test_tickle_silent_neighbour(network: Network, place: Place) -> None:
     assert time.monotonic() - started < 2.0
 
 
-@pytest.mark.parametrize("call", [
-    "announce('10.77.0.10', 'eth0')", "announce('fd00:77::10', 'eth0')",
-    "tickle(('10.77.0.10', 2049), [])", "tickle(('fd00:77::10', 2049), [])",
-])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "announce('10.77.0.10', 'eth0')",
+        "announce('fd00:77::10', 'eth0')",
+        "tickle(('10.77.0.10', 2049), [])",
+        "tickle(('fd00:77::10', 2049), [])",
+    ],
+)
 def test_without_capability(network: Network, call: str) -> None:
     """Without CAP_NET_RAW the error says that it is missing."""
     code = f"from nfsd.failover.announce import announce, tickle\n{call}"
     done = network.nodes["a"].call(
-        subprocess.run, ["setpriv", "--bounding-set", "-net_raw", sys.executable, "-c", code],
-        capture_output=True, text=True, cwd=ROOT, timeout=20)
+        subprocess.run,
+        ["setpriv", "--bounding-set", "-net_raw", sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=20,
+    )
     assert done.returncode == 1 and "CAP_NET_RAW" in done.stderr

@@ -34,22 +34,50 @@ class Pair:
         """First the daemons, then, once both are ready, keepalived on nfs-a, then on the other."""
         for node in NODES:
             (self.room / node).mkdir()
-            self._adapt(node, "alpha.toml", {
-                'node = "nfs-a"': f'node = "{node}"', '"/srv/nfs/alpha/': f'"{self.room}/',
-                'fence = "/usr/local/sbin/fence-peer"': 'fence = "host"',
-            }, without=("mount =", "unmount ="))
+            self._adapt(
+                node,
+                "alpha.toml",
+                {
+                    'node = "nfs-a"': f'node = "{node}"',
+                    '"/srv/nfs/alpha/': f'"{self.room}/',
+                    'fence = "/usr/local/sbin/fence-peer"': 'fence = "host"',
+                },
+                without=("mount =", "unmount ="),
+            )
             self._spawn(node, "daemon", [str(PROGRAM), "standby", "--config", str(self.room / node / "alpha.toml")])
         for node in NODES:
             self.wait_for_role(node, "standby")
         for node in NODES:
-            self._adapt(node, "understudy-probe", {
-                "/opt/understudy/bin/understudy": str(PROGRAM), "/etc/understudy/": f"{self.room}/{node}/"})
-            self._adapt(node, "keepalived.conf", {"/usr/local/sbin/": f"{self.room}/{node}/"},
-                        without=("vrrp_rt_priority", "vrrp_no_swap"))
+            self._adapt(
+                node,
+                "understudy-probe",
+                {"/opt/understudy/bin/understudy": str(PROGRAM), "/etc/understudy/": f"{self.room}/{node}/"},
+            )
+            self._adapt(
+                node,
+                "keepalived.conf",
+                {"/usr/local/sbin/": f"{self.room}/{node}/"},
+                without=("vrrp_rt_priority", "vrrp_no_swap"),
+            )
             place = self.room / node
-            self._spawn(node, "keepalived", [
-                "keepalived", "--dont-fork", "--log-console", "--vrrp", "-i", node,
-                "-f", str(place / "keepalived.conf"), "-p", str(place / "pid"), "-r", str(place / "vrrp.pid")])
+            self._spawn(
+                node,
+                "keepalived",
+                [
+                    "keepalived",
+                    "--dont-fork",
+                    "--log-console",
+                    "--vrrp",
+                    "-i",
+                    node,
+                    "-f",
+                    str(place / "keepalived.conf"),
+                    "-p",
+                    str(place / "pid"),
+                    "-r",
+                    str(place / "vrrp.pid"),
+                ],
+            )
             # Nobody preempts: the one that is up first has the address.
             self.wait_for_role("nfs-a", "active")
 
@@ -66,15 +94,24 @@ class Pair:
 
     def _spawn(self, node: str, name: str, command: list[str]) -> None:
         with (self.room / node / f"{name}.log").open("wb") as log:
-            self._processes.append(self.network.nodes[node[-1]].call(
-                subprocess.Popen, ["setpriv", "--pdeathsig", "KILL", *command],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT))
+            self._processes.append(
+                self.network.nodes[node[-1]].call(
+                    subprocess.Popen,
+                    ["setpriv", "--pdeathsig", "KILL", *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+            )
 
     def command(self, node: str, *words: str) -> subprocess.CompletedProcess[str]:
         """An understudy command, for a node."""
         return subprocess.run(
             [PROGRAM, *words, "--config", self.room / node / "alpha.toml"],
-            capture_output=True, text=True, timeout=WAIT_S)
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+        )
 
     def status(self, node: str) -> dict[str, object]:
         """What the node's daemon says of itself; nothing if there is none."""

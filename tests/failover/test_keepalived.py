@@ -39,8 +39,12 @@ def settled(examples: Path, *, unicast: bool, notify: bool = False) -> Path:
 def config_test(network: Network, file: Path, node: str) -> str:
     """What `keepalived --config-test` says of the file on a node; it must agree."""
     done = network.nodes[node[-1]].call(
-        subprocess.run, ["keepalived", "--config-test", "-i", node, "-f", str(file)],
-        capture_output=True, text=True, timeout=20)
+        subprocess.run,
+        ["keepalived", "--config-test", "-i", node, "-f", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
     said = str(done.stdout + done.stderr)
     assert done.returncode == 0, said
     return said
@@ -93,12 +97,28 @@ class Keepalived:
             mine = text.replace(str(file.parent), str(own)).replace("vrrp_rt_priority 50", "")
             (own / "keepalived.conf").write_text(mine.replace("vrrp_no_swap", ""))
             command = [
-                "setpriv", "--pdeathsig", "KILL", "keepalived", "--dont-fork", "--log-console", "--vrrp",
-                "-i", node, "-f", str(own / "keepalived.conf"), "-p", str(own / "pid"), "-r", str(own / "vrrp.pid"),
+                "setpriv",
+                "--pdeathsig",
+                "KILL",
+                "keepalived",
+                "--dont-fork",
+                "--log-console",
+                "--vrrp",
+                "-i",
+                node,
+                "-f",
+                str(own / "keepalived.conf"),
+                "-p",
+                str(own / "pid"),
+                "-r",
+                str(own / "vrrp.pid"),
             ]
             with (own / "log").open("w") as log:
-                self.processes.append(network.nodes[node[-1]].call(
-                    subprocess.Popen, command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL))
+                self.processes.append(
+                    network.nodes[node[-1]].call(
+                        subprocess.Popen, command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+                    )
+                )
 
     def fault(self, node: str, group: str, value: int) -> None:
         """What the daemon, or its unit's ExecStopPost, would write."""
@@ -155,11 +175,12 @@ def test_fault_file_and_cut(network: Network, running: Keepalived) -> None:
 def site(keepalived: None, examples: Path) -> dict[str, str]:
     """The scripts' environment, with an understudy that only writes down what it is told."""
     fake = examples / "understudy"
-    fake.write_text(
-        '#!/bin/sh\nsleep "${SLOW:-0}"\necho "$@" >>"$UNDERSTUDY_RUN/said"\nexit "${CODE:-0}"\n')
+    fake.write_text('#!/bin/sh\nsleep "${SLOW:-0}"\necho "$@" >>"$UNDERSTUDY_RUN/said"\nexit "${CODE:-0}"\n')
     fake.chmod(0o755)
     return {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "UNDERSTUDY": str(fake), "UNDERSTUDY_RUN": str(examples),
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "UNDERSTUDY": str(fake),
+        "UNDERSTUDY_RUN": str(examples),
         "UNDERSTUDY_CONFIG": "/etc/understudy/alpha.toml",
     }
 
@@ -173,10 +194,16 @@ def test_probe(site: dict[str, str], examples: Path, code: int, healthy: int) ->
     assert said == "status --exit-code --config /etc/understudy/alpha.toml\n"
 
 
-@pytest.mark.parametrize(("state", "verb"), [
-    ("MASTER", "promote"), ("BACKUP", "demote"), ("FAULT", "demote"), ("STOP", "demote"),
-    ("MASTER_RX_LOWER_PRI", None),
-])
+@pytest.mark.parametrize(
+    ("state", "verb"),
+    [
+        ("MASTER", "promote"),
+        ("BACKUP", "demote"),
+        ("FAULT", "demote"),
+        ("STOP", "demote"),
+        ("MASTER_RX_LOWER_PRI", None),
+    ],
+)
 def test_notify(site: dict[str, str], examples: Path, state: str, verb: str | None) -> None:
     """Each state's command; what is no change of state is none."""
     command = [examples / "understudy-notify", "INSTANCE", "alpha", state, "100"]

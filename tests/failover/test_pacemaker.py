@@ -26,8 +26,13 @@ PROGRAM = Path(sys.executable).parent / "understudy"
 ADDRESS, PORT = "192.0.2.10", 2049
 FIRST_START_S, MOVE_S = 60.0, 60.0
 NEEDS = (
-    *packages.PACEMAKER, *packages.NAMESPACES, Need("pacemakerd", "pacemaker"), Need("corosync", "corosync"),
-    Need("pcs", "pcs"), Need("crm_mon", "pacemaker-cli-utils"), Need("fence_ipmilan", "fence-agents"),
+    *packages.PACEMAKER,
+    *packages.NAMESPACES,
+    Need("pacemakerd", "pacemaker"),
+    Need("corosync", "corosync"),
+    Need("pcs", "pcs"),
+    Need("crm_mon", "pacemaker-cli-utils"),
+    Need("fence_ipmilan", "fence-agents"),
 )
 CONFIG = """
 [server]
@@ -76,8 +81,7 @@ def cluster(room: Path, examples: Path) -> Iterator[Cluster]:
 
 def online(cluster: Cluster) -> bool:
     """Whether both nodes see each other."""
-    command = [
-        "nsenter", "-t", str(cluster.init_pid("nfs-a")), "-m", "-n", "-u", "-p", "-i", "crm_mon", "-1"]
+    command = ["nsenter", "-t", str(cluster.init_pid("nfs-a")), "-m", "-n", "-u", "-p", "-i", "crm_mon", "-1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     return "Online: [ nfs-a nfs-b ]" in done.stdout
 

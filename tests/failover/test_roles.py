@@ -205,7 +205,7 @@ def test_lock_is_held(standing: Group) -> None:
 def test_hooks_in_order(group: Group) -> None:
     """fence, mount, address up; address down, unmount, handover; each with its environment."""
     said = group.directory / "said"
-    words = "\\\"$UNDERSTUDY_HOOK $UNDERSTUDY_NODE $UNDERSTUDY_REASON $UNDERSTUDY_ADDRESS\\\""
+    words = '\\"$UNDERSTUDY_HOOK $UNDERSTUDY_NODE $UNDERSTUDY_REASON $UNDERSTUDY_ADDRESS\\"'
     hooks = "".join(f'{name} = "echo {words} >> {said}"\n' for name in ("mount", "unmount", "handover"))
     group.a.configure(fence=f"echo {words} >> {said}", hooks=hooks)
     group.a.start()
@@ -349,6 +349,7 @@ def test_status_exit_code(standing: Group) -> None:
     """A probe tells the roles apart by the exit code."""
     group = standing
     network = group.network.nodes["a"]
+
     def code() -> int:
         words = [*COMMAND, "status", "--exit-code", "--config", str(group.a.config)]
         return network.call(subprocess.run, words, capture_output=True, timeout=20).returncode  # type: ignore[no-any-return]

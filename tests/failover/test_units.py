@@ -16,7 +16,11 @@ def verify(directory: Path, unit: str) -> str:
         file.write_text(file.read_text().replace("/opt/understudy/bin/understudy", str(program)))
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", f"./{unit}"],
-        cwd=directory, capture_output=True, text=True, timeout=60)
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     said = done.stdout + done.stderr
     # Units of other packages on this machine are not ours to judge.
     return "\n".join(line for line in said.splitlines() if "understudy" in line)
@@ -39,5 +43,6 @@ def test_group_configuration(examples: Path) -> None:
     """The example of a group's configuration is accepted."""
     program = Path(sys.executable).parent / "understudy"
     done = subprocess.run(
-        [program, "check-config", "--config", examples / "alpha.toml"], capture_output=True, text=True, timeout=20)
+        [program, "check-config", "--config", examples / "alpha.toml"], capture_output=True, text=True, timeout=20
+    )
     assert done.returncode == 0 and "ok" in done.stdout, done.stdout + done.stderr

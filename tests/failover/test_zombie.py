@@ -162,7 +162,8 @@ def thaw(group: Group, client: Client) -> list[str]:
     after = picture(group)
     harm = [
         f"{what}: {key} was {before[what].get(key)}, is {after[what].get(key)}"
-        for what in before for key in before[what].keys() | after[what].keys()
+        for what in before
+        for key in before[what].keys() | after[what].keys()
         if before[what].get(key) != after[what].get(key)
     ]
     return harm + (["it answered"] if heard else [])

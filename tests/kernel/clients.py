@@ -47,8 +47,9 @@ class Client:
         options = f"vers={self.version},proto=tcp,hard,timeo=600{more}"
         self.call(system.mount, f"{self.address}:{source}", target, options, timeout_s=50)
 
-    def call(self, function: Callable[..., Any], *arguments: Any, user: User = ROOT,
-             timeout_s: float = CALL_TIMEOUT_S) -> Any:
+    def call(
+        self, function: Callable[..., Any], *arguments: Any, user: User = ROOT, timeout_s: float = CALL_TIMEOUT_S
+    ) -> Any:
         """Call a workloads function in the guest."""
         return self.guest.call(function, *arguments, user=user, timeout_s=timeout_s)
 
@@ -166,7 +167,7 @@ class Clients:
         found = []
         for guest in self.guests:
             text = guest.console.read_bytes()
-            new = text[self._seen.get(guest.console, 0):].decode(errors="replace")
+            new = text[self._seen.get(guest.console, 0) :].decode(errors="replace")
             self._seen[guest.console] = len(text)
             found += [f"{guest.name}: {line}" for line in new.splitlines() if ALARMS.search(line)]
         return found
@@ -203,7 +204,14 @@ def place_for(test: str, clients: Clients) -> Iterator[Site]:
     before = {client: client.stats() for client in (a, b)}
     reclaimed = server.reclaimed
     yield Site(
-        a, b, clients.version, f"{a.work}/{name}", hosts[0], f"{a.squash}/{name}", hosts[1], server,
+        a,
+        b,
+        clients.version,
+        f"{a.work}/{name}",
+        hosts[0],
+        f"{a.squash}/{name}",
+        hosts[1],
+        server,
     )
     clients.end_processes()
     assert server.alive(), "the server has ended"

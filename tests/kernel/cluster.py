@@ -142,8 +142,10 @@ class Cluster:
         deadline = time.monotonic() + timeout_s
         while (found := node.role(group)) != role:
             if time.monotonic() > deadline:
-                raise LabError(f"{node.name} is {found or 'silent'}, not {role}, for {group.name}:\n"
-                               f"{self.services[group.name].report()}")
+                raise LabError(
+                    f"{node.name} is {found or 'silent'}, not {role}, for {group.name}:\n"
+                    f"{self.services[group.name].report()}"
+                )
             time.sleep(POLL_S)
 
     def restore(self) -> None:

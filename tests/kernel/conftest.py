@@ -156,9 +156,7 @@ def nodes_clients(service: Service, version: str, pytestconfig: pytest.Config) -
 
 
 @pytest.fixture
-def nodes_site(
-    nodes_clients: Clients, service: Service, request: pytest.FixtureRequest
-) -> Iterator[Site]:
+def nodes_site(nodes_clients: Clients, service: Service, request: pytest.FixtureRequest) -> Iterator[Site]:
     """A place for a test, served by whichever of two nodes; both are whole before and after."""
     service.cluster.restore()
     yield from place_for(request.node.name, nodes_clients)

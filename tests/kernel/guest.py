@@ -91,19 +91,20 @@ class GuestProcess:
         self._user = user
         self._calls = 0
 
-    def start(self, function: Callable[..., Any], *arguments: Any,
-              timeout_s: float = CALL_TIMEOUT_S) -> Pending:
+    def start(self, function: Callable[..., Any], *arguments: Any, timeout_s: float = CALL_TIMEOUT_S) -> Pending:
         """Begin a call of a workloads function; its arguments and result must be JSON."""
         self._calls += 1
-        self._guest.send({
-            "process": self._number,
-            "call": self._calls,
-            "user": [self._user.uid, self._user.gid, list(self._user.groups)],
-            "module": function.__module__.rpartition(".")[2],
-            "function": function.__name__,
-            "args": [str(value) if isinstance(value, Path) else value for value in arguments],
-            "timeout": timeout_s,
-        })
+        self._guest.send(
+            {
+                "process": self._number,
+                "call": self._calls,
+                "user": [self._user.uid, self._user.gid, list(self._user.groups)],
+                "module": function.__module__.rpartition(".")[2],
+                "function": function.__name__,
+                "args": [str(value) if isinstance(value, Path) else value for value in arguments],
+                "timeout": timeout_s,
+            }
+        )
         return Pending(self._guest, (self._number, self._calls), function.__name__, timeout_s)
 
     def call(self, function: Callable[..., Any], *arguments: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
@@ -144,14 +145,26 @@ class Guest:
         # A name that no killed predecessor has left in use.
         umid = f"{self.name}-{time.monotonic_ns()}"
         kernel = [
-            "linux.uml", f"mem={MEMORY_MIB}M", f"uml_dir={self.lab.directory}", f"umid={umid}",
+            "linux.uml",
+            f"mem={MEMORY_MIB}M",
+            f"uml_dir={self.lab.directory}",
+            f"umid={umid}",
             # The host's files are the guest's root, read-only: nothing in a guest can damage the host.
-            "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", f"init={CODE}/guest_init.sh",
-            f"LAB_CODE={CODE}", f"LAB_RESULTS={self.results}", f"LAB_NAME={self.name}",
-            f"LAB_MAC=02:00:0a:c7:00:{index:02x}", f"LAB_ADDRESS=10.199.0.{10 + index}/24",
+            "root=/dev/root",
+            "rootfstype=hostfs",
+            "rootflags=/",
+            "ro",
+            f"init={CODE}/guest_init.sh",
+            f"LAB_CODE={CODE}",
+            f"LAB_RESULTS={self.results}",
+            f"LAB_NAME={self.name}",
+            f"LAB_MAC=02:00:0a:c7:00:{index:02x}",
+            f"LAB_ADDRESS=10.199.0.{10 + index}/24",
             f"LAB_PYTHON={os.path.realpath(sys.executable)}",
             f"vec0:transport=tap,ifname={self._tap},depth=128,gro=1",
-            "con=null", "con0=fd:0,fd:1", f"con1=fd:{read},fd:{write}",
+            "con=null",
+            "con0=fd:0,fd:1",
+            f"con1=fd:{read},fd:{write}",
         ]
         return self.lab.spawn(f"guest-{self.name}", kernel, pass_fds=(read, write), own_processes=True)
 
@@ -194,8 +207,9 @@ class Guest:
         while self._extra:
             self._extra.pop().kill()
 
-    def call(self, function: Callable[..., Any], *arguments: Any, user: User = ROOT,
-             timeout_s: float = CALL_TIMEOUT_S) -> Any:
+    def call(
+        self, function: Callable[..., Any], *arguments: Any, user: User = ROOT, timeout_s: float = CALL_TIMEOUT_S
+    ) -> Any:
         """Call a workloads function and return its result; one process for each user serves such calls."""
         process = self._callers.get(user) or self._new_process(user)
         self._callers[user] = process
@@ -210,7 +224,7 @@ class Guest:
         data = memoryview(json.dumps(message).encode() + b"\n")
         try:
             while data:
-                data = data[os.write(self._write, data):]
+                data = data[os.write(self._write, data) :]
         except BrokenPipeError as gone:
             raise LabError(f"guest {self.name} is gone:\n{tail(self.console)}") from gone
 

@@ -43,7 +43,7 @@ def write_line(fd: int, message: dict[str, Any]) -> None:
     """Write one object as one line, however often the descriptor takes only a part."""
     data = memoryview(json.dumps(message).encode() + b"\n")
     while data:
-        data = data[os.write(fd, data):]
+        data = data[os.write(fd, data) :]
 
 
 def evaluate(request: dict[str, Any]) -> dict[str, Any]:

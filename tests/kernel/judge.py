@@ -87,9 +87,7 @@ class Stress:
         found["false EEXIST of an exclusive create"] = len(set(range(tried)) - won["a"] - won["b"])
         for name, mine in won.items():
             paths = [self.site.host / "names" / str(number) for number in mine]
-            found["names lost or not signed"] += sum(
-                not path.exists() or path.read_text() != name for path in paths
-            )
+            found["names lost or not signed"] += sum(not path.exists() or path.read_text() != name for path in paths)
         return {kind: count for kind, count in found.items() if count}
 
     def _files_problems(self) -> dict[str, int]:

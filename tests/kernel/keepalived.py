@@ -80,8 +80,14 @@ def configuration(node: str, own: str, peers: Sequence[str], interface: str, ins
     text = GLOBAL.format(node=node, fifos=fifos)
     for instance in instances:
         text += INSTANCE.format(
-            name=instance.name, number=instance.number, address=instance.address, fault_file=instance.fault_file,
-            interface=interface, own=own, peers="\n        ".join(peers), priority=PRIORITY,
+            name=instance.name,
+            number=instance.number,
+            address=instance.address,
+            fault_file=instance.fault_file,
+            interface=interface,
+            own=own,
+            peers="\n        ".join(peers),
+            priority=PRIORITY,
             interval=ADVERT_INTERVAL_S,
         )
     return text
@@ -108,8 +114,17 @@ class Keepalived:
         pids = [self._directory / "keepalived.pid", self._directory / "vrrp.pid"]
         for pid in pids:
             pid.unlink(missing_ok=True)
-        command = ["keepalived", "--dont-fork", "--log-console", "--log-detail", "--no-syslog", "--vrrp",
-                   f"--use-file={self._file}", f"--pid={pids[0]}", f"--vrrp_pid={pids[1]}"]
+        command = [
+            "keepalived",
+            "--dont-fork",
+            "--log-console",
+            "--log-detail",
+            "--no-syslog",
+            "--vrrp",
+            f"--use-file={self._file}",
+            f"--pid={pids[0]}",
+            f"--vrrp_pid={pids[1]}",
+        ]
         output = self._lab.directory / f"{self._name}.out"
         said = output.stat().st_size if output.exists() else 0
         self.child = self._lab.spawn(self._name, command, namespace=self._namespace)

@@ -133,8 +133,15 @@ class Lab:
         """Run a short command in the namespace with the bridge and return its output; see Namespace.run."""
         return self.namespace.run(command)
 
-    def spawn(self, name: str, command: Sequence[str], *, pass_fds: Sequence[int] = (),
-              own_processes: bool = False, namespace: Namespace | None = None) -> Child:
+    def spawn(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        pass_fds: Sequence[int] = (),
+        own_processes: bool = False,
+        namespace: Namespace | None = None,
+    ) -> Child:
         """Start a long-lived process in a namespace (the bridge's), its output in NAME.out of the lab's directory.
 
         own_processes gives it a process namespace too, so that killing it takes its helpers along.

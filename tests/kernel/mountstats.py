@@ -8,8 +8,7 @@ import re
 from dataclasses import dataclass
 
 # The fields of one operation's row (include/linux/sunrpc/metrics.h), times in milliseconds.
-FIELDS = ("operations", "transmissions", "timeouts", "sent", "received", "queue_ms", "rtt_ms", "execute_ms",
-          "errors")
+FIELDS = ("operations", "transmissions", "timeouts", "sent", "received", "queue_ms", "rtt_ms", "execute_ms", "errors")
 ROW = re.compile(r"^\s+([A-Z0-9_]+):((?: \d+){8,9})$")
 DEVICE = re.compile(r"^device (\S+) mounted on (\S+) with fstype (\S+)")
 
@@ -51,10 +50,12 @@ class MountStats:
 
     def since(self, earlier: "MountStats") -> "MountStats":
         """Return what was counted after an earlier reading."""
-        return MountStats({
-            name: Counters(*(getattr(row, field) - getattr(earlier[name], field) for field in FIELDS))
-            for name, row in self.rows.items()
-        })
+        return MountStats(
+            {
+                name: Counters(*(getattr(row, field) - getattr(earlier[name], field) for field in FIELDS))
+                for name, row in self.rows.items()
+            }
+        )
 
     def used(self) -> dict[str, int]:
         """How often each operation that occurred was sent."""

@@ -30,9 +30,7 @@ class Namespace:
     def __init__(self) -> None:
         self.environment = search_environment()
         command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "sh", "-c", "echo up; exec cat"]
-        self._holder = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment
-        )
+        self._holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment)
         assert self._holder.stdout is not None
         if self._holder.stdout.readline() != b"up\n":
             self.close()

@@ -104,8 +104,13 @@ class Node:
 
     def describe(self) -> dict[str, Any]:
         """What the lab's power switch needs to know of it."""
-        return {"namespace": str(self.namespace.path), "holder": self.namespace.holder_pid, "cable": self._cable,
-                "bridge": BRIDGE, "bridge_namespace": str(self.lab.namespace.path)}
+        return {
+            "namespace": str(self.namespace.path),
+            "holder": self.namespace.holder_pid,
+            "cable": self._cable,
+            "bridge": BRIDGE,
+            "bridge_namespace": str(self.lab.namespace.path),
+        }
 
     def log(self, group: Group) -> Path:
         """The log of a group's daemon."""
@@ -128,8 +133,14 @@ class Node:
         """Write the configuration of keepalived and of each daemon."""
         for group in self.plan.groups:
             text = CONFIGURATION.format(
-                address=group.address, port=PORT, state=group.state, control=self.control(group), node=self.name,
-                durability=self.plan.durability, lease_time_s=LEASE_TIME_S, log=self.log(group),
+                address=group.address,
+                port=PORT,
+                state=group.state,
+                control=self.control(group),
+                node=self.name,
+                durability=self.plan.durability,
+                lease_time_s=LEASE_TIME_S,
+                log=self.log(group),
                 cluster="\n".join(f"{key} = {json.dumps(value)}" for key, value in self._cluster(group).items()),
             )
             for pseudo, squash in ((WORK, "no_root_squash"), (SQUASH, "root_squash")):
@@ -151,13 +162,18 @@ class Node:
         found["fence"] = fence if self.plan.fence == "command" else self.plan.fence
         if self.plan.manager:
             instance = self.instance(group)
-            found |= {"notify_fifo": str(instance.fifo), "notify_name": group.name,
-                      "fault_file": str(instance.fault_file)}
+            found |= {
+                "notify_fifo": str(instance.fifo),
+                "notify_name": group.name,
+                "fault_file": str(instance.fault_file),
+            }
         else:
             word = f"{group.address}/24 dev {INTERFACE}"
-            found |= {"address_up": f"ip address replace {word}",
-                      "address_down": f"! ip address show dev {INTERFACE} | grep -q {group.address}/ ||"
-                                      f" ip address del {word}"}
+            found |= {
+                "address_up": f"ip address replace {word}",
+                "address_down": f"! ip address show dev {INTERFACE} | grep -q {group.address}/ ||"
+                f" ip address del {word}",
+            }
         return found | self.plan.cluster
 
     # -- its life -------------------------------------------------------------------------------------------

@@ -139,7 +139,7 @@ class Server(ABC):
         """Return the lines in which the server owned up to a fault after log_sizes() returned `sizes`."""
         found = []
         for path in self._logs():
-            text = path.read_bytes()[sizes.get(str(path), 0):].decode(errors="replace")
+            text = path.read_bytes()[sizes.get(str(path), 0) :].decode(errors="replace")
             found += [line for line in text.splitlines() if self.faults.search(line)]
         return found
 
@@ -170,13 +170,20 @@ class UnderstudyServer(Server):
 
     def command(self) -> list[str]:
         return [
-            self.program(), "serve",
-            "--export", f"{self.exports[WORK]}={WORK},rw,no_root_squash",
-            "--export", f"{self.exports[SQUASH]}={SQUASH},rw,root_squash",
-            "--state", str(self.state),
-            "--listen", f"{self.address}:{PORT}",
-            "--lease-time", str(LEASE_TIME_S),
-            "--log-file", str(self.log),
+            self.program(),
+            "serve",
+            "--export",
+            f"{self.exports[WORK]}={WORK},rw,no_root_squash",
+            "--export",
+            f"{self.exports[SQUASH]}={SQUASH},rw,root_squash",
+            "--state",
+            str(self.state),
+            "--listen",
+            f"{self.address}:{PORT}",
+            "--lease-time",
+            str(LEASE_TIME_S),
+            "--log-file",
+            str(self.log),
             *self.options,
         ]
 
@@ -234,9 +241,7 @@ class GaneshaServer(Server):
     faults = re.compile(r":(CRIT|FATAL|MAJ) :")
 
     def command(self) -> list[str]:
-        text = GANESHA_CONFIGURATION.format(
-            port=PORT, address=self.address, state=self.state, lease=LEASE_TIME_S
-        )
+        text = GANESHA_CONFIGURATION.format(port=PORT, address=self.address, state=self.state, lease=LEASE_TIME_S)
         squashes = {WORK: "No_Root_Squash", SQUASH: "Root_Squash"}
         for number, (pseudo, path) in enumerate(self.exports.items(), 1):
             text += GANESHA_EXPORT.format(number=number, path=path, pseudo=pseudo, squash=squashes[pseudo])

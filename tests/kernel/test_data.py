@@ -18,7 +18,7 @@ FIO = (
 def fio(site: Site, size: str, options: str) -> dict[str, dict[str, int]]:
     """Run fio in the site and return what its one job did."""
     output = site.a.shell(FIO.format(size=size, options=options), site.path, timeout_s=90)
-    job = json.loads(output[output.index("{"):])["jobs"][0]
+    job = json.loads(output[output.index("{") :])["jobs"][0]
     assert job["error"] == 0
     return dict(job)
 
@@ -139,7 +139,7 @@ def test_fallocate_and_punch(site: Site) -> None:
     assert data.sizes(host)[0] == 4 * MIB and data.sizes(host)[1] <= allocated - 2 * MIB + 65536
     whole = data.pattern(8, 4 * MIB)
     with open(host, "rb") as file:
-        assert file.read() == whole[:MIB] + bytes(2 * MIB) + whole[3 * MIB:]
+        assert file.read() == whole[:MIB] + bytes(2 * MIB) + whole[3 * MIB :]
     for client in (site.a, site.b):
         assert client.call(data.is_zero, path, MIB, 2 * MIB)
         assert client.call(data.sizes, path)[0] == 4 * MIB

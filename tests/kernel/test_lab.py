@@ -113,8 +113,9 @@ def test_nothing_outlives_the_run(machine: None, number: signal.Signals) -> None
     package = __package__ or ""
     root = str(Path(__file__).parents[package.count(".") + 1])
     program = OPEN_A_LAB.format(root=root, package=package)
-    run = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True,
-                           stderr=subprocess.DEVNULL)
+    run = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL
+    )
     try:
         assert run.stdout is not None
         directory = run.stdout.readline().strip()

@@ -85,7 +85,11 @@ def test_ranges(site: Site, path: str) -> None:
 
     assert one.call(locks.lock, path, locks.FCNTL, EXCLUSIVE, TRY, 100, 100)
     assert [tries(0, 100), tries(200, 0), tries(0, 101), tries(199, 1), tries(0, 0)] == [
-        True, True, False, False, False,
+        True,
+        True,
+        False,
+        False,
+        False,
     ]
     one.call(locks.unlock, path, locks.FCNTL, 140, 20)
     assert [tries(140, 20), tries(139, 1), tries(160, 1), tries(130, 20)] == [True, False, False, False]
@@ -138,10 +142,12 @@ def test_append_by_two_clients(site: Site) -> None:
     path, count = f"{site.path}/log", 40
     authors = ["one", "two", "three", "four"]
     places = (site.a, site.b) * 2
-    at_once([
-        (client, locks.append_lines, (path, author, count, True))
-        for client, author in zip(places, authors, strict=True)
-    ])
+    at_once(
+        [
+            (client, locks.append_lines, (path, author, count, True))
+            for client, author in zip(places, authors, strict=True)
+        ]
+    )
     check_lines((site.host / "log").read_text(), authors, count)
 
 
@@ -158,10 +164,12 @@ def test_sqlite_concurrent_writers(site: Site, clients_used: int) -> None:
     path, transactions, authors = f"{site.path}/data.db", 25, ["w1", "w2", "w3", "w4"]
     site.a.call(databases.create, path)
     places = [site.a, site.b][:clients_used]
-    at_once([
-        (places[index % clients_used], databases.write, (path, author, transactions))
-        for index, author in enumerate(authors)
-    ])
+    at_once(
+        [
+            (places[index % clients_used], databases.write, (path, author, transactions))
+            for index, author in enumerate(authors)
+        ]
+    )
     site.b.forget()
     found = site.b.call(databases.inspect, path)
     assert found["integrity"] == ["ok"]

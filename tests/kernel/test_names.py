@@ -33,9 +33,7 @@ def test_exclusive_create_race(site: Site) -> None:
     for number in range(ROUNDS):
         wanted = [f"name{number:02}-{index:02}" for index in range(ROUND_SIZE)]
         everything += wanted
-        running = {
-            who: racer.start(names.claim_names, site.path, wanted, who) for who, racer in racers.items()
-        }
+        running = {who: racer.start(names.claim_names, site.path, wanted, who) for who, racer in racers.items()}
         for who, pending in running.items():
             won[who] += pending.result()
     assert len(everything) == 200
@@ -86,7 +84,10 @@ def test_hard_links(site: Site) -> None:
 def test_symbolic_links(site: Site) -> None:
     """Symbolic links keep their text, to the longest, and are followed by the client."""
     targets = {
-        "relative": "directory/../file", "dangling": "/no/where", "long": "x/" * 1000 + "y", "loop": "loop",
+        "relative": "directory/../file",
+        "dangling": "/no/where",
+        "long": "x/" * 1000 + "y",
+        "loop": "loop",
     }
     site.a.call(names.write, f"{site.path}/file", "content")
     site.a.call(names.make, "mkdir", f"{site.path}/directory")
@@ -146,6 +147,7 @@ def test_unlink_while_open(site: Site, remover: str) -> None:
 
 def test_rename_rules(site: Site) -> None:
     """Rename moves across directories, replaces files and empty directories, and refuses the rest."""
+
     def outcome(source: str, target: str) -> str:
         return str(site.a.call(names.attempt, "rename", f"{site.path}/{source}", f"{site.path}/{target}"))
 
@@ -206,7 +208,7 @@ def test_extended_attributes(site: Site) -> None:
     assert os.getxattr(site.host / "file", "user.colour") == b"blue"
     assert site.b.call(names.list_attributes, path) == ["user.colour", "user.long"]
     assert site.b.call(names.get_attribute, path, "user.long") == "7".rjust(1000, "0")
-    assert "user.colour=\"blue\"" in site.b.shell("getfattr -d file", site.path)
+    assert 'user.colour="blue"' in site.b.shell("getfattr -d file", site.path)
     assert site.b.call(names.set_attribute, path, "user.colour", "red", os.XATTR_CREATE) == "EEXIST"
     assert site.b.call(names.set_attribute, path, "user.none", "red", os.XATTR_REPLACE) == "ENODATA"
     assert site.b.call(names.set_attribute, path, "user.colour", "red", os.XATTR_REPLACE) == "ok"

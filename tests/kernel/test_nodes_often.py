@@ -34,8 +34,11 @@ def check_often(site: Site, service: Service, count: int, seed: int) -> None:
     time.sleep(LEAD_S)
     for number in range(count):
         incident = befall(service, rng.choice(list(KINDS)))
-        print(f"{number:3} {incident.kind:15} now {incident.winner}, {incident.served_at - incident.at:.3f} s; "
-              f"detection {incident.detection_s:.3f} s, {incident.phases}", flush=True)
+        print(
+            f"{number:3} {incident.kind:15} now {incident.winner}, {incident.served_at - incident.at:.3f} s; "
+            f"detection {incident.detection_s:.3f} s, {incident.phases}",
+            flush=True,
+        )
         time.sleep(rng.uniform(GAP_MIN_S, GAP_MAX_S))
         restore(service, incident)
         time.sleep(rng.uniform(GAP_MIN_S, GAP_MAX_S))

@@ -114,8 +114,9 @@ def test_clients_reclaim(site: Site, reclaiming: Callable[[], None]) -> None:
     began = time.monotonic()
     for holder in holders:
         holder.work("after")
-        print(f"{site.version}: {holder.client.guest.name} works again "
-              f"{time.monotonic() - began:.3f} s after the start")
+        print(
+            f"{site.version}: {holder.client.guest.name} works again {time.monotonic() - began:.3f} s after the start"
+        )
     for holder, rival in zip(holders, rivals, strict=True):
         holder.check_claims(site.minor)
         assert not tries(rival, holder.locked)
@@ -161,7 +162,9 @@ def test_new_client_need_not_wait(site: Site, reclaiming: Callable[[], None], ne
     assert not tries(rival, holder.locked)
     rival.call(locks.close, holder.locked)
     newcomer.call(system.unmount, newcomer.work)
-    print(f"{site.version}: a new client has mounted, read, locked and created {took:.3f} s after the start, "
-          f"{usual:.3f} s before it")
+    print(
+        f"{site.version}: a new client has mounted, read, locked and created {took:.3f} s after the start, "
+        f"{usual:.3f} s before it"
+    )
     assert took < max(NEW_CLIENT_MAX_S, usual + SLACK_S)
     assert (site.host / "new-after").read_text() == "new"

@@ -48,9 +48,12 @@ class Restart:
         quiet = (killed - QUIET_S, killed - GUARD_S)
         self.pauses_s = {kind: load.longest_gap(kind, killed, killed + 0.1) for kind in (*ACTIVITIES, DENIED)}
         self.quiet_s = {kind: load.longest_gap(kind, *quiet) for kind in self.pauses_s}
-        print(f"\n{site.version} restart {self.took_s:.3f} s; pauses: " + ", ".join(
-            f"{kind} {pause:.3f} s ({self.quiet_s[kind]:.3f} s before)" for kind, pause in self.pauses_s.items()
-        ))
+        print(
+            f"\n{site.version} restart {self.took_s:.3f} s; pauses: "
+            + ", ".join(
+                f"{kind} {pause:.3f} s ({self.quiet_s[kind]:.3f} s before)" for kind, pause in self.pauses_s.items()
+            )
+        )
         self.check(before, self.took_s + waits_s)
 
     def check(self, before: dict[Client, MountStats], longest_s: float) -> None:

@@ -49,9 +49,11 @@ def measure(site: Site, kills: int) -> dict[str, list[float]]:
     stalls: dict[str, list[float]] = {}
     for kind in (*ACTIVITIES, DENIED):
         found = stalls[kind] = load.stalls(kind, quiet, moments, WINDOW_S)
-        print(f"{site.version} {kind:7} steps {len(load.done[kind]):5} "
-              f"quiet {load.longest_gap(kind, *quiet) * 1000:6.1f} ms, beyond it "
-              f"median {statistics.median(found) * 1000:6.1f} worst {max(found) * 1000:6.1f} ms")
+        print(
+            f"{site.version} {kind:7} steps {len(load.done[kind]):5} "
+            f"quiet {load.longest_gap(kind, *quiet) * 1000:6.1f} ms, beyond it "
+            f"median {statistics.median(found) * 1000:6.1f} worst {max(found) * 1000:6.1f} ms"
+        )
     # The site's own check covers this too, but here is where it is promised.
     assert not site.a.stats().since(before).set_up_again()
     assert holder.call(locks.holder, f"{site.path}/held", 0, 1) == "none", "the holder itself is denied"

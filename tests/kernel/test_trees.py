@@ -40,6 +40,7 @@ def archive(lab: Lab) -> Path:
     path = lab.directory / "source.tar"
     size = 0
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+
         def normal(member: tarfile.TarInfo) -> tarfile.TarInfo:
             member.uid = member.gid = 0
             member.uname = member.gname = "root"

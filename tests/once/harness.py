@@ -226,9 +226,13 @@ class World:
     def start(self) -> None:
         """A new process."""
         config = load_config(
-            options={"state": (str(self.directory / "state"),) * 2, "listen": ("127.0.0.1:0",) * 2,
-                     "handles": (self.handles,) * 2,
-                     "recovery": (self.recovery,) * 2, "durability": (self.durability,) * 2},
+            options={
+                "state": (str(self.directory / "state"),) * 2,
+                "listen": ("127.0.0.1:0",) * 2,
+                "handles": (self.handles,) * 2,
+                "recovery": (self.recovery,) * 2,
+                "durability": (self.durability,) * 2,
+            },
             exports=[f"{self.export}=/,insecure,no_root_squash{self.options}"],
         )
         self.loop = asyncio.new_event_loop()
@@ -293,9 +297,13 @@ class World:
         packer = nfs4.Nfs4Packer()
         packer.pack_COMPOUND4args(nfs4.COMPOUND4args(b"", minor, list(operations)))
         cred = struct.pack(">I4x4I", 1, self.uid, 0, 1, 0)
-        return struct.pack(">7I", self.xid, 0, 2, 100003, 4, 1, 1) + struct.pack(">I", len(cred)) + cred + bytes(
-            8
-        ) + packer.get_buffer()
+        return (
+            struct.pack(">7I", self.xid, 0, 2, 100003, 4, 1, 1)
+            + struct.pack(">I", len(cred))
+            + cred
+            + bytes(8)
+            + packer.get_buffer()
+        )
 
     def tree(self) -> dict[str, Any]:
         """What is in the export: kind, mode, owner, links, and content, by path; and in its tombs."""

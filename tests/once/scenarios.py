@@ -114,9 +114,7 @@ def owned(mode: int) -> nfs4.fattr4:
     """Mode and owner."""
     owner = str(NEW_OWNER).encode()
     text = len(owner).to_bytes(4, "big") + owner + bytes(-len(owner) % 4)
-    return nfs4.fattr4(
-        1 << nfs4.FATTR4_MODE | 1 << nfs4.FATTR4_OWNER, mode.to_bytes(4, "big") + text
-    )
+    return nfs4.fattr4(1 << nfs4.FATTR4_MODE | 1 << nfs4.FATTR4_OWNER, mode.to_bytes(4, "big") + text)
 
 
 def everything(size: int, mode: int) -> nfs4.fattr4:

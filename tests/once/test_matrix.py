@@ -165,6 +165,7 @@ def crash_at(case: Case, reference: Reference, deadly: int) -> int:
 
 # -- the power goes -----------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize(("scenario", "minor", "handles"), cases(EVERYDAY))
 def test_power_loss(
     boundaries: Boundaries, directory: Path, scenario: Scenario, minor: int, handles: str, cells: dict[str, list[int]]

@@ -318,9 +318,7 @@ class SessionHolder(Holder):
 
     def _open_operation(self, owner: bytes, name: bytes, access: int) -> bytes:
         claim = nfs4.open_claim4(nfs4.CLAIM_NULL, file=name)
-        return operation(
-            "OPEN", nfs4.OPEN4args(0, access, 0, nfs4.open_owner4(self.clientid, owner), _CREATE, claim)
-        )
+        return operation("OPEN", nfs4.OPEN4args(0, access, 0, nfs4.open_owner4(self.clientid, owner), _CREATE, claim))
 
     def _open(self, slot: Slot) -> Action:
         name, access = self.fresh_name(), slot.rng.choice((2, 3))
@@ -358,9 +356,7 @@ class SessionHolder(Holder):
     def _by_handle(self, held: Held) -> nfs4.OPEN4args:
         """OPEN for writing only: RFC 8881 18.18.3 lets an open be narrowed only to what was once asked for."""
         owner = nfs4.open_owner4(self.clientid, held.owner)
-        return nfs4.OPEN4args(
-            0, 2, 0, owner, nfs4.openflag4(nfs4.OPEN4_NOCREATE), nfs4.open_claim4(nfs4.CLAIM_FH)
-        )
+        return nfs4.OPEN4args(0, 2, 0, owner, nfs4.openflag4(nfs4.OPEN4_NOCREATE), nfs4.open_claim4(nfs4.CLAIM_FH))
 
     def _lock(self, slot: Slot, held: Held) -> Action:
         start = 100 * slot.rng.randrange(1 << 20)

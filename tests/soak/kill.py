@@ -151,9 +151,7 @@ def run(directory: Path, kills: int, seed: int, durability: str = "process") -> 
     return outcome
 
 
-def _kill_once(
-    server: ServerProcess, holders: list[Holder], rng: random.Random, outcome: Outcome, last: bool
-) -> None:
+def _kill_once(server: ServerProcess, holders: list[Holder], rng: random.Random, outcome: Outcome, last: bool) -> None:
     if not wait_for_replies(holders, rng.randrange(REPLIES_MIN, REPLIES_MAX)):
         outcome.problems.append("the clients make no progress")
     # So that the moment is not bound to the end of a round.

@@ -123,9 +123,7 @@ async def attack(clients: list[Hostile], count: int, sample: Watch) -> None:
     """Let every client send its share; the two that break connections send a hundredth each."""
     share = count // 100
     rest = (count - 2 * share) // (len(clients) - 2)
-    tasks = [
-        asyncio.create_task(client.run(share if client.breaker else rest), name=client.name) for client in clients
-    ]
+    tasks = [asyncio.create_task(client.run(share if client.breaker else rest), name=client.name) for client in clients]
     try:
         while True:
             done, pending = await asyncio.wait(tasks, timeout=SAMPLE_S, return_when=asyncio.FIRST_EXCEPTION)
@@ -255,7 +253,7 @@ def _judge(server: ServerProcess, outcome: Outcome, restarts: int) -> None:
         problems.append(f"{len(outcome.faults)} kinds of fault in the log")
     errors = server.errors.read_text(errors="replace") if server.errors.exists() else ""
     if "Traceback" in errors:
-        problems.append(f"an error that no log line tells of: {errors[errors.index('Traceback'):][:2000]}")
+        problems.append(f"an error that no log line tells of: {errors[errors.index('Traceback') :][:2000]}")
     growth = outcome.memory_most - outcome.memory_start
     if growth > MEMORY_GROWTH_MAX:
         problems.append(f"memory grew by {growth / MIB:.0f} MiB")

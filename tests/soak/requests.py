@@ -88,9 +88,7 @@ def _opens(m: Material, name: Callable[[], bytes], pick: Callable[[int], int]) -
     claims = [nfs4.open_claim4(nfs4.CLAIM_NULL, file=name()) for _ in hows]
     others = [
         nfs4.open_claim4(nfs4.CLAIM_PREVIOUS, delegate_type=0),
-        nfs4.open_claim4(
-            nfs4.CLAIM_DELEGATE_CUR, delegate_cur_info=nfs4.open_claim_delegate_cur4(stateid, name())
-        ),
+        nfs4.open_claim4(nfs4.CLAIM_DELEGATE_CUR, delegate_cur_info=nfs4.open_claim_delegate_cur4(stateid, name())),
         nfs4.open_claim4(nfs4.CLAIM_DELEGATE_PREV, file_delegate_prev=name()),
         nfs4.open_claim4(nfs4.CLAIM_FH),
         nfs4.open_claim4(nfs4.CLAIM_DELEG_CUR_FH, oc_delegate_stateid=stateid),
@@ -122,9 +120,7 @@ def directory_operations(m: Material, name: Callable[[], bytes], pick: Callable[
         "OPEN": _opens(m, name, pick),
         "LOOKUP": [operation("LOOKUP", nfs4.LOOKUP4args(name())) for _ in range(3)],
         "LOOKUPP": [operation("LOOKUPP")],
-        "CREATE": [
-            operation("CREATE", nfs4.CREATE4args(kind, name(), nfs4.fattr4(*_FILE_MODE))) for kind in kinds
-        ],
+        "CREATE": [operation("CREATE", nfs4.CREATE4args(kind, name(), nfs4.fattr4(*_FILE_MODE))) for kind in kinds],
         "REMOVE": [operation("REMOVE", nfs4.REMOVE4args(name()))],
         "RENAME": [operation("RENAME", nfs4.RENAME4args(name(), name())) for _ in range(2)],
         "LINK": [operation("LINK", nfs4.LINK4args(name()))],
@@ -267,9 +263,7 @@ def client_operations(m: Material, pick: Callable[[int], int]) -> dict[str, list
                 nfs4.SETCLIENTID4args(nfs4.nfs_client_id4(bytes([pick(3)]) * 8, owner), nfs4.cb_client4(9, tcp), 1),
             )
         ],
-        "SETCLIENTID_CONFIRM": [
-            operation("SETCLIENTID_CONFIRM", nfs4.SETCLIENTID_CONFIRM4args(m.clientid, m.confirm))
-        ],
+        "SETCLIENTID_CONFIRM": [operation("SETCLIENTID_CONFIRM", nfs4.SETCLIENTID_CONFIRM4args(m.clientid, m.confirm))],
         "RENEW": [operation("RENEW", nfs4.RENEW4args(m.clientid))],
         "RELEASE_LOCKOWNER": [
             operation("RELEASE_LOCKOWNER", nfs4.RELEASE_LOCKOWNER4args(nfs4.lock_owner4(m.clientid, owner)))

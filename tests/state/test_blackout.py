@@ -37,9 +37,7 @@ def node(handle: bytes = b"handle", pseudo: str | None = "/export") -> Any:
 def standing(what: str, target: bytes, *, retry: bool = True, address: str = "") -> Blackouts:
     """One blackout of 10 s."""
     blackouts = Blackouts()
-    blackouts.begin(
-        Blackout(what, target, "name", until=NOW + 10, retry=retry, address=address), NOW, ChangeSet()
-    )
+    blackouts.begin(Blackout(what, target, "name", until=NOW + 10, retry=retry, address=address), NOW, ChangeSet())
     return blackouts
 
 

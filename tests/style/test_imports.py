@@ -111,7 +111,9 @@ def test_nfsd_imports() -> None:
 def test_nfsd_libraries_in_their_place() -> None:
     """Each library has one home, so that it can be replaced there."""
     homes = {
-        "click": "nfsd.cli", "tabulate": "nfsd.cli.show", "structlog": "nfsd.log",
+        "click": "nfsd.cli",
+        "tabulate": "nfsd.cli.show",
+        "structlog": "nfsd.log",
         "prometheus_client": "nfsd.metrics",
     }
     strays = [

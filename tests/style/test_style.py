@@ -87,8 +87,7 @@ def test_function_size() -> None:
 
 def test_module_docstring() -> None:
     """A module says what it owns; an empty file has nothing to say."""
-    silent = [
-        name_of(file) for file in ALL_SOURCES if tree_of(file).body and not ast.get_docstring(tree_of(file))]
+    silent = [name_of(file) for file in ALL_SOURCES if tree_of(file).body and not ast.get_docstring(tree_of(file))]
     assert not silent, f"no docstring: {', '.join(silent)}"
 
 
@@ -130,7 +129,8 @@ def silent_handlers(file: Path) -> list[str]:
         if not isinstance(node, ast.ExceptHandler):
             continue
         catches_all = node.type is None or (
-            isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
+            isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException")
+        )
         if catches_all and all(isinstance(line, ast.Pass | ast.Continue) for line in node.body):
             found.append(f"{name_of(file)}:{node.lineno}")
     return found
@@ -189,18 +189,29 @@ def test_public_docstrings() -> None:
 def test_generated_code_fresh() -> None:
     """The committed generated modules are what the compiler makes of the descriptions."""
     run = subprocess.run(
-        [sys.executable, "-m", "xdr.compiler", "--check"],
-        cwd=ROOT, capture_output=True, text=True, check=False)
+        [sys.executable, "-m", "xdr.compiler", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_top_level_files() -> None:
     """The top has only what tools look for there, and the README."""
     allowed = {
-        ".ci", ".git", ".gitignore", "LICENSE", "Makefile", "README.md", "docs", "nfsd", "pyproject.toml",
-        "setup.cfg", "statestore", "tests", "vagrant", "xdr",
+        ".ci",
+        ".git",
+        ".gitignore",
+        "LICENSE",
+        "Makefile",
+        "README.md",
+        "docs",
+        "nfsd",
+        "pyproject.toml",
+        "setup.cfg",
+        "statestore",
+        "tests",
+        "vagrant",
+        "xdr",
     }
-    tracked = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
     found = {name.partition("/")[0] for name in tracked.split("\0") if name}
     assert found <= allowed

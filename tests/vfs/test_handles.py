@@ -153,7 +153,7 @@ def test_symlink_out_of_the_export(outside: World) -> None:
 
 
 def test_parent_directory_out_of_the_export(outside: World) -> None:
-    """".." as a name is refused, cached or not."""
+    """ ".." as a name is refused, cached or not."""
     directory = outside.fs.mkdir(outside.root, b"d", ROOT, 0o755)
     for node in (outside.root, directory):
         with pytest.raises(OSError):

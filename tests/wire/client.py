@@ -261,8 +261,15 @@ class Session:
         """The status of an OPEN in the export's root."""
         return self.status(ops.putfh(self.directory), ops.open_(name, share, deny, owner=owner, how=how))
 
-    def lock(self, opened: Opened, offset: int = 0, length: int = ops.TO_EOF, kind: int = nfs4.WRITE_LT,
-             *, owner: bytes = b"locker") -> nfs4.stateid4:
+    def lock(
+        self,
+        opened: Opened,
+        offset: int = 0,
+        length: int = ops.TO_EOF,
+        kind: int = nfs4.WRITE_LT,
+        *,
+        owner: bytes = b"locker",
+    ) -> nfs4.stateid4:
         """A lock owner's first lock under an open; it must succeed."""
         locking = ops.lock_new(opened.stateid, offset, length, kind, owner=owner)
         stateid: nfs4.stateid4 = self.ok(ops.putfh(opened.handle), locking)[-1].resok4.lock_stateid  # type: ignore[attr-defined]
@@ -353,17 +360,23 @@ class Owner40:
         self.seqid += 1
         return self.seqid
 
-    def opening(self, name: bytes, share: int = ops.BOTH, how: nfs4.createhow4 | None = None, *,
-                deny: int = ops.DENY_NONE, seqid: int | None = None) -> list[Op]:
+    def opening(
+        self,
+        name: bytes,
+        share: int = ops.BOTH,
+        how: nfs4.createhow4 | None = None,
+        *,
+        deny: int = ops.DENY_NONE,
+        seqid: int | None = None,
+    ) -> list[Op]:
         """PUTFH, OPEN, GETFH with the next sequence id, or with one of the test's choice."""
         number = self.next() if seqid is None else seqid
-        opening = ops.open_(
-            name, share, deny, owner=self.name, how=how, clientid=self.client.clientid, seqid=number
-        )
+        opening = ops.open_(name, share, deny, owner=self.name, how=how, clientid=self.client.clientid, seqid=number)
         return [ops.putfh(self.client.directory), opening, ops.getfh()]
 
-    def open(self, name: bytes, share: int = ops.BOTH, how: nfs4.createhow4 | None = None, *,
-             deny: int = ops.DENY_NONE) -> Opened:
+    def open(
+        self, name: bytes, share: int = ops.BOTH, how: nfs4.createhow4 | None = None, *, deny: int = ops.DENY_NONE
+    ) -> Opened:
         """OPEN, and OPEN_CONFIRM where the server asks for it; both must succeed."""
         _put, opened, handle = self.client.ok(*self.opening(name, share, how, deny=deny))
         found = Opened(handle.resok4.object, opened.resok4)  # type: ignore[attr-defined]

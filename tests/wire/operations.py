@@ -131,9 +131,7 @@ def read(stateid: nfs4.stateid4 = ANONYMOUS, offset: int = 0, count: int = 4096)
     return Op(nfs4.OP_READ, nfs4.READ4args(stateid, offset, count))
 
 
-def write(
-    stateid: nfs4.stateid4, data: bytes, offset: int = 0, stable: int = nfs4.UNSTABLE4
-) -> Op:
+def write(stateid: nfs4.stateid4, data: bytes, offset: int = 0, stable: int = nfs4.UNSTABLE4) -> Op:
     """WRITE."""
     return Op(nfs4.OP_WRITE, nfs4.WRITE4args(stateid, offset, stable, data))
 
@@ -174,9 +172,7 @@ def open_(
     """OPEN by name, or of the current file handle where the name is None."""
     opening = nfs4.openflag4(nfs4.OPEN4_CREATE if how else nfs4.OPEN4_NOCREATE, how)
     claim = nfs4.open_claim4(nfs4.CLAIM_FH) if name is None else nfs4.open_claim4(nfs4.CLAIM_NULL, file=name)
-    return Op(
-        nfs4.OP_OPEN, nfs4.OPEN4args(seqid, share, deny, nfs4.state_owner4(clientid, owner), opening, claim)
-    )
+    return Op(nfs4.OP_OPEN, nfs4.OPEN4args(seqid, share, deny, nfs4.state_owner4(clientid, owner), opening, claim))
 
 
 def open_confirm(stateid: nfs4.stateid4, seqid: int) -> Op:
@@ -248,9 +244,7 @@ def locku(stateid: nfs4.stateid4, offset: int = 0, length: int = TO_EOF, *, seqi
 
 def release_lockowner(clientid: int, owner: bytes) -> Op:
     """RELEASE_LOCKOWNER."""
-    return Op(
-        nfs4.OP_RELEASE_LOCKOWNER, nfs4.RELEASE_LOCKOWNER4args(nfs4.state_owner4(clientid, owner))
-    )
+    return Op(nfs4.OP_RELEASE_LOCKOWNER, nfs4.RELEASE_LOCKOWNER4args(nfs4.state_owner4(clientid, owner)))
 
 
 def test_stateid(*stateids: nfs4.stateid4) -> Op:
@@ -308,9 +302,7 @@ def create_session(
     return Op(nfs4.OP_CREATE_SESSION, arguments)
 
 
-def sequence(
-    sessionid: bytes, seqid: int, slot: int = 0, *, highest: int | None = None, cache: bool = False
-) -> Op:
+def sequence(sessionid: bytes, seqid: int, slot: int = 0, *, highest: int | None = None, cache: bool = False) -> Op:
     """SEQUENCE."""
     arguments = nfs4.SEQUENCE4args(sessionid, seqid, slot, slot if highest is None else highest, cache)
     return Op(nfs4.OP_SEQUENCE, arguments)

@@ -38,9 +38,7 @@ def test_back_channel_down_until_bound(patient: ServerProcess, connect: Connect)
     """A resumed session that had a back channel says that it is down until a connection is bound to it again."""
     session = mount(connect(patient))
     wanted = nfs4.CREATE_SESSION4_FLAG_CONN_BACK_CHAN
-    reply = session.connection.call(
-        ops.create_session(session.clientid, session.create_sequence + 1, flags=wanted)
-    )
+    reply = session.connection.call(ops.create_session(session.clientid, session.create_sequence + 1, flags=wanted))
     assert reply.status == nfs4.NFS4_OK
     session.sessionid = reply.results[0].csr_resok4.csr_sessionid
     session.seqids = [0] * len(session.seqids)

@@ -177,9 +177,7 @@ def test_open_no_regular_file(session: Session, objects: dict[str, bytes], kind:
     """Only regular files are opened, by name and by handle; a pipe does not block anybody."""
     assert session.open_status(objects[kind], ops.READ) == status
     assert session.open_status(objects[kind], ops.READ, how=ops.unchecked()) == status
-    assert session.status(
-        ops.putfh(session.directory), ops.lookup(objects[kind]), ops.open_(None, ops.READ)
-    ) == status
+    assert session.status(ops.putfh(session.directory), ops.lookup(objects[kind]), ops.open_(None, ops.READ)) == status
 
 
 def test_open_parent_is_no_directory(session: Session, objects: dict[str, bytes], name: bytes) -> None:

@@ -69,9 +69,7 @@ def claim_previous(
     """OPEN of the current file handle with CLAIM_PREVIOUS."""
     claim = nfs4.open_claim4(nfs4.CLAIM_PREVIOUS, delegate_type=nfs4.OPEN_DELEGATE_NONE)
     how = nfs4.openflag4(nfs4.OPEN4_NOCREATE)
-    return ops.Op(
-        nfs4.OP_OPEN, nfs4.OPEN4args(seqid, share, deny, nfs4.state_owner4(clientid, owner), how, claim)
-    )
+    return ops.Op(nfs4.OP_OPEN, nfs4.OPEN4args(seqid, share, deny, nfs4.state_owner4(clientid, owner), how, claim))
 
 
 @pytest.fixture

@@ -108,10 +108,21 @@ def test_bitmap_both_ways(bits: int) -> None:
     assert Unpacker(packer.get_buffer()).unpack_bitmap() == bits
 
 
-@pytest.mark.parametrize(("verb", "value"), [
-    ("uint", -1), ("uint", 2**32), ("uint", None), ("int", 2**31), ("uhyper", -1), ("uhyper", 2**64),
-    ("hyper", 2**63), ("float", 1e300), ("float", "1"), ("double", "1"),
-])
+@pytest.mark.parametrize(
+    ("verb", "value"),
+    [
+        ("uint", -1),
+        ("uint", 2**32),
+        ("uint", None),
+        ("int", 2**31),
+        ("uhyper", -1),
+        ("uhyper", 2**64),
+        ("hyper", 2**63),
+        ("float", 1e300),
+        ("float", "1"),
+        ("double", "1"),
+    ],
+)
 def test_numbers_out_of_range(verb: str, value: object) -> None:
     """A number that does not fit its type cannot be packed."""
     with pytest.raises(XdrError, match="cannot be packed"):

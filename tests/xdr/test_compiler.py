@@ -87,8 +87,24 @@ def test_every_kind_of_field() -> None:
     """)
     point = module["point"]
     value = module["all"](
-        -1, 2**64 - 1, 0.5, 0.25, True, -2, point(-1, 1), b"abc", b"hello", b"s", [1, -2], [True, False],
-        [1, -2], [5, -6], [point(0, 0)], point(3, 4), [point(5, 6), point(7, 8)])
+        -1,
+        2**64 - 1,
+        0.5,
+        0.25,
+        True,
+        -2,
+        point(-1, 1),
+        b"abc",
+        b"hello",
+        b"s",
+        [1, -2],
+        [True, False],
+        [1, -2],
+        [5, -6],
+        [point(0, 0)],
+        point(3, 4),
+        [point(5, 6), point(7, 8)],
+    )
     assert both_ways(module, "all", value)[:16] == b"\xff" * 16
     value.p = None
     both_ways(module, "all", value)
@@ -159,29 +175,32 @@ def test_program_numbers() -> None:
     assert (module["P"], module["V"], module["NULL"], module["F"]) == (300, 2, 0, 1)
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("struct s { int a }", "test.x:1: ';' expected"),
-    ("struct s {\n  int 5;\n};", "test.x:2: a name expected"),
-    ("const A = B;", "neither a number nor a constant"),
-    ("const A = 1; const A = 2;", "defined twice"),
-    ("struct s { int a; }; struct s { int a; };", "the type s is defined twice"),
-    ("struct s { opaque a; };", "needs a length"),
-    ("struct s { late a; }; struct late { int b; };", "'late' is not defined above"),
-    ("struct s { late *a; int b; }; struct late { s *c; };", "'late' is not defined above"),
-    ("union u switch (int a) { case 1: u *x; };", "'u' is not defined above"),
-    ("struct s { s *a; int b; };", "only a last field may point to its own kind"),
-    ("struct s { int class; };", "a keyword of Python"),
-    ("struct s { };", "has no fields"),
-    ("%faster\nstruct s { int a; };", "no such pragma: %faster"),
-    ("%bitmap\ntypedef unsigned int b<33>;", "at most 32 words"),
-    ("%bitmap\ntypedef unsigned int b[2];", "at most 32 words"),
-    ("union u switch (int a) { case 1: int x; case 2: hyper x; };", "x has two types"),
-    ("union u switch (int a) { int x; };", "'default' expected"),
-    ("int x;", "a definition cannot start with 'int'"),
-    ("const A = 1; @", "'@' starts no token"),
-    ("struct s {", "'the end' found"),
-    ("struct s { 5 a; };", "a type expected"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("struct s { int a }", "test.x:1: ';' expected"),
+        ("struct s {\n  int 5;\n};", "test.x:2: a name expected"),
+        ("const A = B;", "neither a number nor a constant"),
+        ("const A = 1; const A = 2;", "defined twice"),
+        ("struct s { int a; }; struct s { int a; };", "the type s is defined twice"),
+        ("struct s { opaque a; };", "needs a length"),
+        ("struct s { late a; }; struct late { int b; };", "'late' is not defined above"),
+        ("struct s { late *a; int b; }; struct late { s *c; };", "'late' is not defined above"),
+        ("union u switch (int a) { case 1: u *x; };", "'u' is not defined above"),
+        ("struct s { s *a; int b; };", "only a last field may point to its own kind"),
+        ("struct s { int class; };", "a keyword of Python"),
+        ("struct s { };", "has no fields"),
+        ("%faster\nstruct s { int a; };", "no such pragma: %faster"),
+        ("%bitmap\ntypedef unsigned int b<33>;", "at most 32 words"),
+        ("%bitmap\ntypedef unsigned int b[2];", "at most 32 words"),
+        ("union u switch (int a) { case 1: int x; case 2: hyper x; };", "x has two types"),
+        ("union u switch (int a) { int x; };", "'default' expected"),
+        ("int x;", "a definition cannot start with 'int'"),
+        ("const A = 1; @", "'@' starts no token"),
+        ("struct s {", "'the end' found"),
+        ("struct s { 5 a; };", "a type expected"),
+    ],
+)
 def test_refused(text: str, message: str) -> None:
     """What is wrong in a description is said with its cause."""
     with pytest.raises(DescriptionError) as caught:

@@ -22,8 +22,7 @@ PROTOCOLS = {
     "nfs4": (Protocol("nfs4", nfs4), nfs4.Nfs4Packer, nfs4.Nfs4Unpacker),
     "stored": (Protocol("stored", stored), stored.StoredPacker, stored.StoredUnpacker),
 }
-TYPES = [(module, name) for module, (protocol, _, _) in PROTOCOLS.items()
-         for name in protocol.description.definitions]
+TYPES = [(module, name) for module, (protocol, _, _) in PROTOCOLS.items() for name in protocol.description.definitions]
 IDS = [f"{module}.{name}" for module, name in TYPES]
 SAMPLES = 6
 # Python's objects for the smallest items on the wire: four bytes may become an object of a few hundred.

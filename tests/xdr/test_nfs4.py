@@ -32,11 +32,15 @@ def test_compound_by_hand() -> None:
         "0000000f 00000005 68656c6c 6f000000"
         "0000000a"
     )
-    value = nfs4.COMPOUND4args(b"abc", 1, [
-        nfs4.nfs_argop4(nfs4.OP_PUTROOTFH),
-        nfs4.nfs_argop4(nfs4.OP_LOOKUP, oplookup=nfs4.LOOKUP4args(b"hello")),
-        nfs4.nfs_argop4(nfs4.OP_GETFH),
-    ])
+    value = nfs4.COMPOUND4args(
+        b"abc",
+        1,
+        [
+            nfs4.nfs_argop4(nfs4.OP_PUTROOTFH),
+            nfs4.nfs_argop4(nfs4.OP_LOOKUP, oplookup=nfs4.LOOKUP4args(b"hello")),
+            nfs4.nfs_argop4(nfs4.OP_GETFH),
+        ],
+    )
     assert packed("COMPOUND4args", value) == data
     assert nfs4.Nfs4Unpacker(data).unpack_COMPOUND4args() == value
 
@@ -78,10 +82,17 @@ def test_readdir_packed_by_hand() -> None:
     assert nfs4.Nfs4Unpacker(packer.get_buffer()).unpack_dirlist4() == nfs4.dirlist4([entry], eof=True)
 
 
-@pytest.mark.parametrize(("bits", "words"), [
-    (0, ""), (1, "00000001"), (1 << 31, "80000000"), (1 << 32, "00000000 00000001"),
-    (1 << 4 | 1 << 33 | 1 << 75, "00000010 00000002 00000800"), (1 << 255, "00000000" * 7 + "80000000"),
-])
+@pytest.mark.parametrize(
+    ("bits", "words"),
+    [
+        (0, ""),
+        (1, "00000001"),
+        (1 << 31, "80000000"),
+        (1 << 32, "00000000 00000001"),
+        (1 << 4 | 1 << 33 | 1 << 75, "00000010 00000002 00000800"),
+        (1 << 255, "00000000" * 7 + "80000000"),
+    ],
+)
 def test_bitmap(bits: int, words: str) -> None:
     """Bit n of the int is bit n % 32 of word n // 32, in as few words as possible."""
     body = bytes.fromhex(words)
@@ -139,11 +150,20 @@ def test_open_enumeration(name: str) -> None:
     assert getattr(value, value.__slots__[0]) == 1234
 
 
-@pytest.mark.parametrize(("name", "words"), [
-    ("nfs_ftype4", [0]), ("nfs_lock_type4", [5]), ("settime4", [2]), ("createhow4", [4]), ("locker4", [2]),
-    ("open_claim4", [7]), ("OPENATTR4args", [2]), ("callback_sec_parms4", [5]),
-    ("fattr4_layout_types", [1, 9]),
-])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nfs_ftype4", [0]),
+        ("nfs_lock_type4", [5]),
+        ("settime4", [2]),
+        ("createhow4", [4]),
+        ("locker4", [2]),
+        ("open_claim4", [7]),
+        ("OPENATTR4args", [2]),
+        ("callback_sec_parms4", [5]),
+        ("fattr4_layout_types", [1, 9]),
+    ],
+)
 def test_closed_enumeration(name: str, words: list[int]) -> None:
     """A number outside of an enumeration, a boolean of two or an arm that does not exist is XdrError."""
     data = b"".join(word.to_bytes(4, "big") for word in words) + bytes(64)
@@ -151,15 +171,18 @@ def test_closed_enumeration(name: str, words: list[int]) -> None:
         getattr(nfs4.Nfs4Unpacker(data), f"unpack_{name}")()
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("stateid4", nfs4.stateid4(1, bytes(11))),
-    ("stateid4", nfs4.stateid4(2**32, bytes(12))),
-    ("stateid4", nfs4.stateid4(-1, bytes(12))),
-    ("nfs_fh4", bytes(129)),
-    ("state_owner4", nfs4.state_owner4(1, bytes(1025))),
-    ("write_response4", nfs4.write_response4([nfs4.stateid4(0, bytes(12))] * 2, 0, 0, bytes(8))),
-    ("createhow4", nfs4.createhow4(9)),
-])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("stateid4", nfs4.stateid4(1, bytes(11))),
+        ("stateid4", nfs4.stateid4(2**32, bytes(12))),
+        ("stateid4", nfs4.stateid4(-1, bytes(12))),
+        ("nfs_fh4", bytes(129)),
+        ("state_owner4", nfs4.state_owner4(1, bytes(1025))),
+        ("write_response4", nfs4.write_response4([nfs4.stateid4(0, bytes(12))] * 2, 0, 0, bytes(8))),
+        ("createhow4", nfs4.createhow4(9)),
+    ],
+)
 def test_unpackable_values(name: str, value: object) -> None:
     """A value that its type does not allow is refused when it is packed."""
     with pytest.raises(XdrError):
@@ -184,12 +207,22 @@ def test_values_compare_and_print() -> None:
         hash(nfs4.stateid4(1, b"a"))
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("NFS4ERR_XATTR2BIG", 10096), ("NFS4ERR_DELEG_REVOKED", 10087), ("OP_REMOVEXATTR", 75),
-    ("OP_SEQUENCE", 53),
-    ("FATTR4_XATTR_SUPPORT", 82), ("FATTR4_SUPPATTR_EXCLCREAT", 75), ("NFS4_PROGRAM", 100003), ("NFS_V4", 4),
-    ("OP_CB_OFFLOAD", 15), ("EXCHGID4_FLAG_CONFIRMED_R", 0x80000000), ("NFS4_UINT64_MAX", 2**64 - 1),
-])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NFS4ERR_XATTR2BIG", 10096),
+        ("NFS4ERR_DELEG_REVOKED", 10087),
+        ("OP_REMOVEXATTR", 75),
+        ("OP_SEQUENCE", 53),
+        ("FATTR4_XATTR_SUPPORT", 82),
+        ("FATTR4_SUPPATTR_EXCLCREAT", 75),
+        ("NFS4_PROGRAM", 100003),
+        ("NFS_V4", 4),
+        ("OP_CB_OFFLOAD", 15),
+        ("EXCHGID4_FLAG_CONFIRMED_R", 0x80000000),
+        ("NFS4_UINT64_MAX", 2**64 - 1),
+    ],
+)
 def test_numbers(name: str, value: int) -> None:
     """The RFCs' numbers, one from every corner."""
     assert getattr(nfs4, name) == value

@@ -104,8 +104,7 @@ class Decoder:
         if self._run:
             reader = self._formats(struct_format([code for code, _ in self._run]))
             targets = ", ".join(name for _, name in self._run)
-            self._line(f"({targets},) = _u_{reader}(b, p)" if len(self._run) == 1
-                       else f"{targets} = _u_{reader}(b, p)")
+            self._line(f"({targets},) = _u_{reader}(b, p)" if len(self._run) == 1 else f"{targets} = _u_{reader}(b, p)")
             self._line(f"p += {self._run_size}")
             self._run, self._run_size, self._stored = [], 0, False
             for text in self._after_run:
@@ -196,8 +195,10 @@ class Decoder:
         self._flush()
         limit = "" if wire.limit is None else f" or {count} > {wire.limit}"
         size = self._layout.size_min(element)
-        self._line(f"if {count} * {size} > end - p{limit}: "
-                   f'raise bad_length("{self._what}.{what}", {count}, end - p, {wire.limit})')
+        self._line(
+            f"if {count} * {size} > end - p{limit}: "
+            f'raise bad_length("{self._what}.{what}", {count}, end - p, {wire.limit})'
+        )
         if not isinstance(element, Scalar):
             self._store()
             self._line(f"f = self.unpack_{wire.name}")

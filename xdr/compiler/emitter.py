@@ -18,7 +18,7 @@ from xdr.compiler.model import Declaration, Description, Enum, Struct, Union
 # Unions with more labels than this are decoded through a table instead of a chain of comparisons.
 CHAINED_LABELS_MAX = 16
 
-_IMPORTS = '''\
+_IMPORTS = """\
 # ruff: noqa
 # mypy: ignore-errors
 from __future__ import annotations
@@ -35,7 +35,7 @@ _new = object.__new__
 _pack = _struct.pack
 _unpack_from = _struct.unpack_from
 _struct_error = _struct.error
-'''
+"""
 
 
 def emit(description: Description, prefix: str) -> str:
@@ -123,14 +123,22 @@ class Emitter:
 
     def _wide_class(self, union: Union) -> str:
         tag = union.discriminant.name
-        lines = [f"class {union.name}(XdrWideUnion):", f'    __slots__ = ("{tag}", "arm")', f"    {tag}: int",
-                 "    arm: _Any", "    _arms = {"]
+        lines = [
+            f"class {union.name}(XdrWideUnion):",
+            f'    __slots__ = ("{tag}", "arm")',
+            f"    {tag}: int",
+            "    arm: _Any",
+            "    _arms = {",
+        ]
         for arm in union.arms:
             name = f'"{arm.declaration.name}"' if arm.declaration.name else "None"
             lines += [f"        {label}: {name}," for label in arm.labels]
-        lines += ["    }", "    _names = frozenset(name for name in _arms.values() if name is not None)",
-                  f"    def __init__(self, {tag}: int, arm: _Any = None, **named: _Any) -> None:",
-                  f"        super().__init__({tag}, arm, **named)"]
+        lines += [
+            "    }",
+            "    _names = frozenset(name for name in _arms.values() if name is not None)",
+            f"    def __init__(self, {tag}: int, arm: _Any = None, **named: _Any) -> None:",
+            f"        super().__init__({tag}, arm, **named)",
+        ]
         return "\n".join(lines) + "\n"
 
     def _format(self, code: str) -> str:
@@ -171,10 +179,15 @@ class Emitter:
         head = f"def pack_{definition.name}(self, v: {wire.python}) -> None:"
         if isinstance(definition, Union) and self._is_wide(definition):
             tag = definition.discriminant.name
-            return [head, f"    if v.{tag} not in {definition.name}._arms:",
-                    f'        raise bad_enum("{definition.name}", v.{tag})', f"    self.pack_uint(v.{tag})",
-                    f"    pack = _{definition.name}_packers[v.{tag}]", "    if pack is not None:",
-                    "        pack(self, v.arm)"]
+            return [
+                head,
+                f"    if v.{tag} not in {definition.name}._arms:",
+                f'        raise bad_enum("{definition.name}", v.{tag})',
+                f"    self.pack_uint(v.{tag})",
+                f"    pack = _{definition.name}_packers[v.{tag}]",
+                "    if pack is not None:",
+                "        pack(self, v.arm)",
+            ]
         body = Encoder(self._layout, definition.name, self._format).method(wire)
         return [head, *("    " + line for line in body)]
 
@@ -184,11 +197,17 @@ class Emitter:
         wire = self._wire(definition)
         head = f"def unpack_{definition.name}(self) -> {wire.python}:"
         if isinstance(definition, Union) and self._is_wide(definition):
-            return [head, "    d = self.unpack_uint()", f"    if d not in {definition.name}._arms:",
-                    f'        raise bad_enum("{definition.name}", d)', f"    r = _new({definition.name})",
-                    f"    r.{definition.discriminant.name} = d",
-                    f"    unpack = _{definition.name}_unpackers[d]",
-                    "    r.arm = unpack(self) if unpack is not None else None", "    return r"]
+            return [
+                head,
+                "    d = self.unpack_uint()",
+                f"    if d not in {definition.name}._arms:",
+                f'        raise bad_enum("{definition.name}", d)',
+                f"    r = _new({definition.name})",
+                f"    r.{definition.discriminant.name} = d",
+                f"    unpack = _{definition.name}_unpackers[d]",
+                "    r.arm = unpack(self) if unpack is not None else None",
+                "    return r",
+            ]
         body = Decoder(self._layout, definition.name, self._format).method(wire)
         return [head, *("    " + line for line in body)]
 

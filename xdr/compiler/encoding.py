@@ -51,8 +51,13 @@ class Encoder:
         if "_p_" not in body and "_pack(" not in body:
             return head + (self.lines or ["pass"])
         error = f'raise unpackable("{self._what}", error) from None'
-        return [*head, "try:", *("    " + line for line in self.lines), "except _struct_error as error:",
-                "    " + error]
+        return [
+            *head,
+            "try:",
+            *("    " + line for line in self.lines),
+            "except _struct_error as error:",
+            "    " + error,
+        ]
 
     def _line(self, text: str) -> None:
         self.lines.append(self._indent + text)
@@ -82,8 +87,9 @@ class Encoder:
             self._run.append((wire.format, value))
         elif isinstance(wire, FixedOpaque):
             value = self._local("s", expression)
-            self._line(f'if len({value}) != {wire.size}: '
-                       f'raise bad_size("{self._what}.{what}", len({value}), {wire.size})')
+            self._line(
+                f'if len({value}) != {wire.size}: raise bad_size("{self._what}.{what}", len({value}), {wire.size})'
+            )
             self._run.append((opaque_format(wire.size), value))
         elif isinstance(wire, Opaque):
             self._opaque(wire, expression, what)
@@ -129,8 +135,7 @@ class Encoder:
             self._run.append(("I", count))
         else:
             count = str(wire.size)
-            self._line(f"if len({value}) != {count}: "
-                       f'raise bad_size("{self._what}.{what}", len({value}), {count})')
+            self._line(f'if len({value}) != {count}: raise bad_size("{self._what}.{what}", len({value}), {count})')
         self._flush()
         element = wire.element
         if isinstance(element, Scalar):

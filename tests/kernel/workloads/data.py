@@ -84,12 +84,12 @@ def map_file(path: str, size: int) -> None:
 
 def map_write(path: str, offset: int, seed: int, size: int) -> None:
     """Write a pattern through the mapping."""
-    _mappings[path][offset:offset + size] = pattern(seed, size)
+    _mappings[path][offset : offset + size] = pattern(seed, size)
 
 
 def map_has(path: str, offset: int, seed: int, size: int) -> bool:
     """Whether the mapping shows a pattern."""
-    return _mappings[path][offset:offset + size] == pattern(seed, size)
+    return _mappings[path][offset : offset + size] == pattern(seed, size)
 
 
 def map_sync(path: str) -> None:

@@ -54,9 +54,7 @@ def close(path: str) -> None:
 def holder(path: str, start: int, length: int) -> str:
     """Ask who would deny an exclusive lock (F_GETLK): "none", "shared" or "exclusive"."""
     layout = "hhqqi4x"
-    answer = fcntl.fcntl(
-        _file(path), fcntl.F_GETLK, struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
-    )
+    answer = fcntl.fcntl(_file(path), fcntl.F_GETLK, struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, start, length, 0))
     names = {fcntl.F_UNLCK: "none", fcntl.F_RDLCK: "shared", fcntl.F_WRLCK: "exclusive"}
     return names[struct.unpack(layout, answer)[0]]
 

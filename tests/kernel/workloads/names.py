@@ -27,9 +27,15 @@ def status(path: str) -> dict[str, int]:
     """Return lstat()'s numbers."""
     found = os.lstat(path)
     return {
-        "ino": found.st_ino, "nlink": found.st_nlink, "size": found.st_size, "uid": found.st_uid,
-        "gid": found.st_gid, "mode": stat.S_IMODE(found.st_mode), "kind": stat.S_IFMT(found.st_mode),
-        "rdev": found.st_rdev, "blocks": found.st_blocks,
+        "ino": found.st_ino,
+        "nlink": found.st_nlink,
+        "size": found.st_size,
+        "uid": found.st_uid,
+        "gid": found.st_gid,
+        "mode": stat.S_IMODE(found.st_mode),
+        "kind": stat.S_IFMT(found.st_mode),
+        "rdev": found.st_rdev,
+        "blocks": found.st_blocks,
     }
 
 
@@ -143,9 +149,12 @@ def statvfs(path: str) -> dict[str, int]:
     """Return statvfs()'s numbers in bytes and inodes."""
     found = os.statvfs(path)
     return {
-        "size": found.f_blocks * found.f_frsize, "free": found.f_bfree * found.f_frsize,
-        "available": found.f_bavail * found.f_frsize, "inodes": found.f_files,
-        "inodes_free": found.f_ffree, "name_max": found.f_namemax,
+        "size": found.f_blocks * found.f_frsize,
+        "free": found.f_bfree * found.f_frsize,
+        "available": found.f_bavail * found.f_frsize,
+        "inodes": found.f_files,
+        "inodes_free": found.f_ffree,
+        "name_max": found.f_namemax,
     }
 
 

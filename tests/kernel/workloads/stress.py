@@ -163,8 +163,13 @@ def _git(tally: Tally, directory: str, *arguments: str) -> str | None:
     for who in ("AUTHOR", "COMMITTER"):
         environment |= {f"GIT_{who}_NAME": "Test", f"GIT_{who}_EMAIL": "test@example.org"}
     done = subprocess.run(
-        ["git", "-c", "gc.auto=0", "-c", "safe.directory=*", *arguments], cwd=directory, env=environment,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=GIT_TIMEOUT_S,
+        ["git", "-c", "gc.auto=0", "-c", "safe.directory=*", *arguments],
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=GIT_TIMEOUT_S,
     )
     if done.returncode == 0:
         return done.stdout

@@ -40,8 +40,11 @@ def mountstats() -> str:
 def shell(command: str, directory: str) -> dict[str, Any]:
     """Run a shell command in a directory; return its exit code and its output, errors included."""
     done = subprocess.run(
-        ["sh", "-c", command], cwd=directory, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        ["sh", "-c", command],
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     return {"code": done.returncode, "output": done.stdout.decode(errors="replace")[-OUTPUT_SIZE_MAX:]}
 
@@ -60,8 +63,14 @@ def show_blocked() -> None:
 def identity() -> dict[str, Any]:
     """Return who and where the caller is."""
     release = os.uname()
-    return {"uid": os.geteuid(), "gid": os.getegid(), "groups": sorted(os.getgroups()),
-            "node": release.nodename, "kernel": release.release, "pid": os.getpid()}
+    return {
+        "uid": os.geteuid(),
+        "gid": os.getegid(),
+        "groups": sorted(os.getgroups()),
+        "node": release.nodename,
+        "kernel": release.release,
+        "pid": os.getpid(),
+    }
 
 
 def sleep(seconds: float) -> None:

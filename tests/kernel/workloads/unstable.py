@@ -29,7 +29,7 @@ def write(path: str, seed: int, size: int) -> None:
     Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/min_ratio").write_text("50\n")
     data = content(seed, size)
     for offset in range(0, size, BLOCK_SIZE):
-        os.pwrite(fd, data[offset:offset + BLOCK_SIZE], offset)
+        os.pwrite(fd, data[offset : offset + BLOCK_SIZE], offset)
     if _libc.sync_file_range(fd, ctypes.c_int64(0), ctypes.c_int64(0), _WAIT):
         raise OSError(ctypes.get_errno(), "sync_file_range")
 
