@@ -42,7 +42,7 @@ class Replay(Exception):
 
 
 class ReplayedResult(Exception):
-    """One operation of NFSv4.0 is answered from its owner's last reply: its status and encoded result."""
+    """One operation is answered from what was kept of its last time: its status and encoded result."""
 
     def __init__(self, status: int, result: bytes) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Undecidable(Exception):
     """In recovery: nobody can tell whether a change was made before the crash."""
 
 
-class Held(Exception):
+class RetryWaits(Exception):
     """A retry of a request that is still running: it is answered together with the first one."""
 
 

@@ -22,9 +22,11 @@ class MemoryStore(InlineQueue):
         on_failure: FailureHook | None = None,
         records: Mapping[bytes, bytes] | None = None,
         epoch: int = 1,
+        secret: bytes = bytes(32),
     ) -> None:
         super().__init__(on_durable, on_failure)
         self.epoch: int = epoch
+        self.secret: bytes = secret
         self.damaged: list[Damage] = []
         self.records: dict[bytes, bytes] = dict(records or {})
         self._next_error: BaseException | None = None
@@ -63,7 +65,11 @@ class MemoryStore(InlineQueue):
         self._failure = StoreFailed("the store has crashed")
         self._queue.clear()
         return MemoryStore(
-            on_durable=self._on_durable, on_failure=self._on_failure, records=survivors, epoch=self.epoch + 1
+            on_durable=self._on_durable,
+            on_failure=self._on_failure,
+            records=survivors,
+            epoch=self.epoch + 1,
+            secret=self.secret,
         )
 
     def fail_next(self, error: BaseException) -> None:

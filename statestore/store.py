@@ -21,6 +21,8 @@ FailureHook = Callable[[BaseException], None]
 class Store(Protocol):
     """Keeps records through the crashes that its level of durability covers."""
 
+    secret: bytes
+    """The cluster's secret, 32 bytes, which goes into resume keys."""
     epoch: int
     """How often this state has been opened for writing; raised by one, durably, at each opening."""
     durable: int

@@ -92,11 +92,13 @@ class Packer:
     __slots__ = ("_parts", "_add")
 
     def __init__(self) -> None:
-        self.reset()
+        # As `reset` does, without the call: every request makes one.
+        self._parts: list[bytes | bytearray | memoryview] = []
+        self._add = self._parts.append
 
     def reset(self) -> None:
         """Forget everything packed so far."""
-        self._parts: list[bytes | bytearray | memoryview] = []
+        self._parts = []
         self._add = self._parts.append
 
     def get_buffer(self) -> bytes:
@@ -237,7 +239,13 @@ class Unpacker:
     __slots__ = ("_buf", "position", "_end")
 
     def __init__(self, data: Buffer, pos: int = 0, end: int | None = None) -> None:
-        self.reset(data, pos, end)
+        if end is None and 0 <= pos <= len(data):
+            # As `reset` does, without the call: every request makes one.
+            self._buf = data
+            self.position = pos
+            self._end = len(data)
+        else:
+            self.reset(data, pos, end)
 
     def reset(self, data: Buffer, pos: int = 0, end: int | None = None) -> None:
         """Start again on other data."""

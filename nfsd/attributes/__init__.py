@@ -2,8 +2,7 @@
 
 The room's public names are here.  It owns which attributes exist in which minor version, how
 their values are found and written, and which a client may set.  It must not know operations,
-state or sessions: a caller hands it a node, its stat result and the environment
-(`.minor`, `.config.lease_time_s`), and gets bytes.
+state or sessions: a caller hands it a node, its stat result and an Environment, and gets bytes.
 """
 
 from nfsd.attributes.decode import NOTHING, decode_settable
@@ -16,8 +15,8 @@ from nfsd.attributes.encode import (
     rdattr_error_fattr,
 )
 from nfsd.attributes.owners import resolve_owner
+from nfsd.attributes.rows import ATTRIBUTES, SETTABLE, SUPPORTED, Attribute
 from nfsd.attributes.settable import SetAttrs
-from nfsd.attributes.table import ATTRIBUTES, SETTABLE, SUPPORTED, Attribute
 from nfsd.attributes.verify import same
 
 __all__ = [

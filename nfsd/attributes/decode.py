@@ -6,8 +6,8 @@ It must not know single attributes; the table's rows bring their decoders.
 
 import struct
 
+from nfsd.attributes.rows import ATTRIBUTES, SETTABLE, SUPPORTED
 from nfsd.attributes.settable import MODE_ATTRIBUTES, SetAttrs
-from nfsd.attributes.table import ATTRIBUTES, SETTABLE, SUPPORTED
 from nfsd.errors import Nfs4Error
 from xdr.generated import nfs4
 

@@ -11,10 +11,10 @@ import os
 import stat
 import struct
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from nfsd.attributes.owners import OwnerStrings
-from nfsd.attributes.table import ATTRIBUTES, BTIME, EXCLCREAT, STATFS, SUPPORTED, WRITE_ONLY, Attribute
+from nfsd.attributes.rows import ATTRIBUTES, BTIME, EXCLCREAT, STATFS, SUPPORTED, WRITE_ONLY, Attribute
 from nfsd.attributes.wire import U32, bitmap, opaque
 from nfsd.errors import Nfs4Error
 from nfsd.vfs.interface import Node
@@ -24,16 +24,13 @@ from xdr.generated import nfs4
 PLANS_MAX = 512
 
 
-class Environment(Protocol):
-    """What values depend on besides the object: a Compound is one."""
+class Environment:
+    """What values depend on besides the object: the request's minor version, and the lease time in seconds."""
 
-    @property
-    def minor(self) -> int:
-        """The request's minor version."""
+    __slots__ = ("minor", "lease_time_s")
 
-    @property
-    def config(self) -> Any:
-        """The configuration: `lease_time_s`."""
+    minor: int
+    lease_time_s: int
 
 
 Values = Callable[[Environment, Node, os.stat_result], bytes]

@@ -9,7 +9,7 @@ import struct
 
 from nfsd.attributes.encode import Environment, encode
 from nfsd.attributes.owners import resolve_owner
-from nfsd.attributes.table import ATTRIBUTES, SUPPORTED, WRITE_ONLY
+from nfsd.attributes.rows import ATTRIBUTES, SUPPORTED, WRITE_ONLY
 from nfsd.attributes.wire import U32
 from nfsd.errors import Nfs4Error
 from nfsd.vfs.interface import Node

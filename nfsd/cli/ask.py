@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
+from nfsd.admin.control import ControlError, Interrupted, NoServer, ask
 from nfsd.cli.options import control_path, output_option, server_options
 from nfsd.cli.show import print_record, print_rows
-from nfsd.control import ControlError, Interrupted, NoServer, ask
 
 POLL_S = 0.05
 EXIT_CODES = {"active": 0, "standby": 10, "resuming": 11, "draining": 12, "fenced": 13}

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
+from nfsd.admin.control import ControlError, ask
 from nfsd.cli.ask import ClientId
 from nfsd.cli.options import control_path, output_option, server_options
 from nfsd.cli.show import print_record, print_rows
-from nfsd.control import ControlError, ask
 
 
 def target_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
+from nfsd.admin.control import ControlError
 from nfsd.cli.ask import clients, delegations, expire, locks, opens, status
 from nfsd.cli.blackout import blackout
 from nfsd.cli.check import check_config
@@ -17,7 +18,6 @@ from nfsd.cli.move import demote, handover, promote
 from nfsd.cli.serve import serve, standby
 from nfsd.cli.store import store
 from nfsd.config import ConfigError
-from nfsd.control import ControlError
 
 EXIT_DONE = 0
 EXIT_FAILED = 1

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
+from nfsd.admin.control import ask
 from nfsd.cli.ask import wait_for_role
 from nfsd.cli.options import control_path, move_options
-from nfsd.control import ask
 
 
 @click.command()

@@ -21,12 +21,12 @@ from nfsd.cli.check import check_exports
 from nfsd.cli.options import config_from, serve_options
 from nfsd.config import Cluster, Config
 from nfsd.failover.group import StandbySupervisor
+from nfsd.failover.service import Notifier, passed_sockets, watchdog_s
 from nfsd.failover.standby import run_standby_worker
 from nfsd.failover.supervisor import Supervisor
 from nfsd.failover.worker import Served, run, run_worker
 from nfsd.log import get_logger
-from nfsd.service import Notifier, passed_sockets, watchdog_s
-from nfsd.sockets import open_listeners, text_of
+from nfsd.rpc.listeners import open_listeners, text_of
 from statestore import lock_directory
 
 log = get_logger()

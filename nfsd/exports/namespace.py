@@ -15,9 +15,9 @@ from nfsd.vfs.cache import NODE_COUNT_MAX, NodeCache
 from nfsd.vfs.handles import PSEUDO, HandleCodec
 from nfsd.vfs.interface import BadHandle, Node, StaleHandle
 from nfsd.vfs.kernelmode import KernelFileSystem
+from nfsd.vfs.objects import Commit
 from nfsd.vfs.posix import PosixFileSystem
 from nfsd.vfs.pseudo import PseudoFileSystem, fileid_of
-from nfsd.vfs.table import Commit
 from nfsd.vfs.tablemode import TableFileSystem
 
 Handles = Literal["auto", "kernel", "table"]

@@ -2,7 +2,7 @@
 
 Owns what outlives a worker there: the stage the node has reached, the lock of the state directory while this node
 holds it, and the decision that this node may not go on by itself. Must not know hooks, addresses or managers: its
-workers deal with them (`nfsd.failover.node`).
+workers deal with them (`nfsd.failover.part`).
 
     stage       a worker says, or it ends                      then
     OFF         entering: it has been told to take over        ENTERING
@@ -25,10 +25,10 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
+from nfsd.durable.faults import EXIT_FENCED, EXIT_LATE
+from nfsd.failover.service import Notifier
 from nfsd.failover.supervisor import EXIT_FAILED, Supervisor, Worker, delay_after
-from nfsd.faults import EXIT_FENCED, EXIT_LATE
 from nfsd.log import get_logger
-from nfsd.service import Notifier
 
 QUICK_DEATHS_MAX = 5
 """So many quick deaths in a row, and the other node shall try."""

@@ -1,6 +1,6 @@
 """A worker process of a node that is one of several: its node's part, the control socket and the figures around it.
 
-Owns the order in which these start and stop. Must not know what the part consists of (`nfsd.failover.node`).
+Owns the order in which these start and stop. Must not know what the part consists of (`nfsd.failover.part`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import signal
 import socket
 from collections.abc import Callable
 
+from nfsd.admin.control import ControlServer
 from nfsd.config import Config
-from nfsd.control import ControlServer
-from nfsd.failover.node import Node, Playable
+from nfsd.failover.part import Part, Playable
 from nfsd.failover.worker import Channel, Figures, live, start_side, until
 from nfsd.log import get_logger
 
@@ -36,12 +36,12 @@ async def _worker(config: Config, server: Playable, connection: socket.socket) -
     await asyncio.wait((channel.turn, channel.stand, stopping), return_when=asyncio.FIRST_COMPLETED)
     if channel.stop.is_set():
         return 0
-    return await _play(config, Node(config, server, channel), channel, stopping)
+    return await _play(config, Part(config, server, channel), channel, stopping)
 
 
-async def _play(config: Config, node: Node, channel: Channel, stopping: asyncio.Task[bool]) -> int:
-    control = ControlServer(config.control, node)
-    figures = Figures(config, node)
+async def _play(config: Config, part: Part, channel: Channel, stopping: asyncio.Task[bool]) -> int:
+    control = ControlServer(config.control, part)
+    figures = Figures(config, part)
     turn = channel.turn.result() if channel.turn.done() else None
     beat_s = channel.stand.result().beat_s if turn is None else turn.beat_s
     if turn is None:
@@ -54,19 +54,19 @@ async def _play(config: Config, node: Node, channel: Channel, stopping: asyncio.
     if delay_s:
         await asyncio.wait((stopping,), timeout=delay_s)
     if turn is not None:
-        await node.go_on(turn)
-    following = asyncio.create_task(node.run())
-    finishing = asyncio.create_task(node.finished.wait())
-    beating = asyncio.create_task(until(node.finished, lambda: channel.say(beat=True), beat_s))
+        await part.go_on(turn)
+    following = asyncio.create_task(part.run())
+    finishing = asyncio.create_task(part.finished.wait())
+    beating = asyncio.create_task(until(part.finished, lambda: channel.say(beat=True), beat_s))
     try:
         if turn is None:
-            await node.stand(channel.stand.result())
+            await part.stand(channel.stand.result())
         await asyncio.wait((stopping, finishing, following), return_when=asyncio.FIRST_COMPLETED)
         if following.done():
             # It ends only when it has nothing more to do, or by a fault of ours.
             following.result()
         if channel.stop.is_set():
-            await node.stop()
+            await part.stop()
     finally:
         beating.cancel()
         await beside

@@ -35,10 +35,10 @@ from collections.abc import Callable
 from typing import Any
 
 from nfsd import log as logging_
+from nfsd.durable.faults import EXIT_FAULT, EXIT_FENCED
 from nfsd.failover import lifeline
-from nfsd.faults import EXIT_FAULT, EXIT_FENCED
+from nfsd.failover.service import Notifier
 from nfsd.log import get_logger
-from nfsd.service import Notifier
 
 QUICK_S = 0.25
 """A worker that served for less time than this has died quickly."""

@@ -17,12 +17,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from nfsd import log as logging_
+from nfsd.admin.control import ControlServer, ControlTarget
+from nfsd.admin.metrics import MetricsServer, Snapshot
 from nfsd.config import Config, as_plain
-from nfsd.control import ControlServer, ControlTarget
-from nfsd.failover.turn import Stand, Turn
+from nfsd.failover.service import Notifier
+from nfsd.failover.stand import Stand
 from nfsd.log import get_logger
-from nfsd.metrics import MetricsServer, Snapshot
-from nfsd.service import Notifier
+from nfsd.resume.turn import Turn
 
 MESSAGE_SIZE_MAX = 64 * 1024
 
@@ -36,8 +37,11 @@ class Measured(ControlTarget, Protocol):
         """The figures at this moment."""
 
 
-class Served(Measured, Protocol):
-    """The server, as the process that runs it sees it."""
+class Served(Protocol):
+    """The server, as the process that runs it sees it; `target` is what can be asked of it, at any time."""
+
+    @property
+    def target(self) -> Measured: ...
 
     async def start(self) -> None:
         """Open the store and listen; on return requests are answered."""
@@ -50,10 +54,10 @@ class Resumable(Served, Protocol):
     """A server that can be prepared before it is its turn."""
 
     def prepare(self, *, mounted: bool = True) -> None:
-        """Do all that needs neither the store nor the event loop. Never raises: `start` meets what is wrong."""
+        """Do all that needs neither the store nor the event loop. Never raises: `start` does, for what is wrong."""
 
-    def take_turn(self, turn: Turn) -> None:
-        """Whose turn it was before; to be called before `start`."""
+    def take_turn(self, turn: Turn, lock: int | None = None) -> None:
+        """It is this server's turn; `lock` is the state directory's, if it was taken for that. Before `start`."""
 
 
 async def run(
@@ -76,8 +80,8 @@ async def run(
     loop.add_signal_handler(signal.SIGHUP, logging_.reopen)
     log.info("server.starting", config=as_plain(config))
     # Each part's stop() is safe before or after a failed start, so one order serves every ending.
-    control = ControlServer(config.control, server)
-    figures = Figures(config, server)
+    control = ControlServer(config.control, server.target)
+    figures = Figures(config, server.target)
     try:
         await server.start()
         await control.start()
@@ -97,8 +101,8 @@ async def run(
 class Figures:
     """The figures' socket, if one is asked for."""
 
-    def __init__(self, config: Config, server: Measured) -> None:
-        self._server = MetricsServer(config.metrics, server.metrics) if config.metrics is not None else None
+    def __init__(self, config: Config, target: Measured) -> None:
+        self._server = MetricsServer(config.metrics, target.metrics) if config.metrics is not None else None
 
     async def start(self) -> None:
         """Listen.  Raises OSError."""
@@ -114,7 +118,7 @@ class Figures:
 def _say_ready(config: Config, server: Served, *, aloud: bool = True) -> None:
     """One line on standard output for whoever started us; the log has it for the record."""
     # The server knows the port that the kernel chose when 0 was asked for.
-    listen = server.status().get("listen", str(config.listen))
+    listen = server.target.status().get("listen", str(config.listen))
     log.info("server.ready", listen=listen)
     if aloud:
         names = ", ".join(export.pseudo for export in config.exports)
@@ -204,8 +208,8 @@ async def _worker(config: Config, server: Resumable, connection: socket.socket) 
         return 0
     turn = channel.turn.result()
     server.take_turn(turn)
-    control = ControlServer(config.control, server)
-    figures = Figures(config, server)
+    control = ControlServer(config.control, server.target)
+    figures = Figures(config, server.target)
     answering = None
     if turn.first:
         log.info("server.starting", config=as_plain(config))
@@ -221,7 +225,7 @@ async def _worker(config: Config, server: Resumable, connection: socket.socket) 
             if answering is None:
                 await control.start()
             await (figures.start() if turn.first else start_side("metrics", figures.start))
-            channel.say(serving=server.status()["recovery"])
+            channel.say(serving=server.target.status()["recovery"])
             _say_ready(config, server, aloud=turn.first)
             await until(channel.stop, lambda: channel.say(beat=True), turn.beat_s)
     finally:

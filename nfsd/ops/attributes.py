@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import errno
 import stat
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nfsd import attributes
 from nfsd.attributes import SetAttrs
 from nfsd.errors import Nfs4Error, status_of
 from nfsd.ops import once
-from nfsd.state.intents import Before
+from nfsd.ops.once import Before
+from nfsd.ops.request import Request
 from nfsd.vfs.interface import Credentials, Node
 from xdr.generated import nfs4
-
-if TYPE_CHECKING:
-    from nfsd.compound import Compound
 
 R, W, X = 4, 2, 1
 
@@ -29,13 +27,13 @@ _MODE_BITS = 1 << nfs4.FATTR4_MODE | 1 << nfs4.FATTR4_MODE_SET_MASKED
 _TIME_BITS = 1 << nfs4.FATTR4_TIME_ACCESS_SET | 1 << nfs4.FATTR4_TIME_MODIFY_SET
 
 
-def op_getattr(c: Compound, args: nfs4.GETATTR4args) -> bytes:
+def op_getattr(c: Request, args: nfs4.GETATTR4args) -> bytes:
     """GETATTR (RFC 8881 18.7): the result is an encoded fattr4, ready for the reply."""
     node = c.node()
     return attributes.encode_fattr(c, node, node.fs.stat(node), args.attr_request)
 
 
-def op_setattr(c: Compound, args: nfs4.SETATTR4args) -> int:
+def op_setattr(c: Request, args: nfs4.SETATTR4args) -> int:
     """SETATTR (RFC 8881 18.30): the mask of attributes that were set.
 
     A failure's body is the same mask, of what had been set when it failed.
@@ -49,12 +47,12 @@ def op_setattr(c: Compound, args: nfs4.SETATTR4args) -> int:
     by_open = False
     if wanted.size is not None:
         require_sizable(c, node)
-        by_open = c.server.state.check_io(c, args.stateid, node, True) is not None
+        by_open = c.state.check_io(c, args.stateid, node, True) is not None
     return set_once(c, node, cred, wanted, by_open=by_open)
 
 
 def set_once(
-    c: Compound, node: Node, cred: Credentials, wanted: SetAttrs, *, by_open: bool, change: int = 0, found: bytes = b""
+    c: Request, node: Node, cred: Credentials, wanted: SetAttrs, *, by_open: bool, change: int = 0, found: bytes = b""
 ) -> int:
     """`apply_attributes`, exactly once; `change` and `found` are what an OPEN wants to know again in recovery."""
     before = c.unfinished()
@@ -71,7 +69,7 @@ def set_once(
     return apply_attributes(node, cred, wanted, by_open=by_open)
 
 
-def require_sizable(c: Compound, node: Node) -> None:
+def require_sizable(c: Request, node: Node) -> None:
     """Raise Nfs4Error unless the object's size can be set (RFC 7530 16.32.4, RFC 8881 18.30.4)."""
     if node.kind == stat.S_IFREG:
         return
@@ -156,19 +154,19 @@ def finish_creation(node: Node, cred: Credentials, wanted: SetAttrs, *, mode_don
     return done
 
 
-def op_verify(c: Compound, args: nfs4.VERIFY4args) -> None:
+def op_verify(c: Request, args: nfs4.VERIFY4args) -> None:
     """VERIFY (RFC 8881 18.31): go on only if the attributes are the same."""
     if not _same(c, args.obj_attributes):
         raise Nfs4Error(nfs4.NFS4ERR_NOT_SAME, "attributes differ")
 
 
-def op_nverify(c: Compound, args: nfs4.NVERIFY4args) -> None:
+def op_nverify(c: Request, args: nfs4.NVERIFY4args) -> None:
     """NVERIFY (RFC 8881 18.15): go on only if the attributes differ."""
     if _same(c, args.obj_attributes):
         raise Nfs4Error(nfs4.NFS4ERR_SAME, "attributes are the same")
 
 
-def _same(c: Compound, fattr: nfs4.fattr4) -> bool:
+def _same(c: Request, fattr: nfs4.fattr4) -> bool:
     node = c.node()
     return attributes.same(c, node, node.fs.stat(node), fattr.attrmask, bytes(fattr.attr_vals))
 
@@ -215,7 +213,7 @@ def _by_minor(rights: dict[int, int]) -> tuple[_Rights, ...]:
 _OF_DIRECTORY, _OF_FILE = _by_minor(_DIRECTORY_RIGHTS), _by_minor(_FILE_RIGHTS)
 
 
-def op_access(c: Compound, args: nfs4.ACCESS4args) -> nfs4.ACCESS4resok:
+def op_access(c: Request, args: nfs4.ACCESS4args) -> nfs4.ACCESS4resok:
     """ACCESS (RFC 8881 18.1, RFC 8276 8.4.1): the kernel decides, as the caller."""
     node = c.node()
     rights = (_OF_DIRECTORY if node.kind == stat.S_IFDIR else _OF_FILE)[c.minor]

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from nfsd.errors import Nfs4Error
 from nfsd.log import get_logger
+from nfsd.ops.request import Request
 from nfsd.state.clients import Client
 from xdr.generated import nfs4
-
-if TYPE_CHECKING:
-    from nfsd.compound import Compound
 
 log = get_logger()
 
@@ -26,7 +22,7 @@ _KNOWN_FLAGS = (
 )
 
 
-def op_exchange_id(c: Compound, args: nfs4.EXCHANGE_ID4args) -> nfs4.EXCHANGE_ID4resok:
+def op_exchange_id(c: Request, args: nfs4.EXCHANGE_ID4args) -> nfs4.EXCHANGE_ID4resok:
     """Tell a client owner its clientid: RFC 8881 18.35.4's cases, numbered as there.
 
     Raises INVAL, NOENT, NOT_SAME, PERM, CLID_INUSE, ENCR_ALG_UNSUPP.
@@ -39,7 +35,7 @@ def op_exchange_id(c: Compound, args: nfs4.EXCHANGE_ID4args) -> nfs4.EXCHANGE_ID
     if how == nfs4.SP4_MACH_CRED:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "SP4_MACH_CRED needs RPCSEC_GSS")
     owner, verifier = args.eia_clientowner.co_ownerid, args.eia_clientowner.co_verifier
-    principal = c.server.principal(c)
+    principal = c.principal()
     if args.eia_flags & nfs4.EXCHGID4_FLAG_UPD_CONFIRMED_REC_A:
         client = _update(c, owner, verifier, principal)
     else:
@@ -47,21 +43,21 @@ def op_exchange_id(c: Compound, args: nfs4.EXCHANGE_ID4args) -> nfs4.EXCHANGE_ID
     flags = nfs4.EXCHGID4_FLAG_USE_NON_PNFS
     if client.confirmed:
         flags |= nfs4.EXCHGID4_FLAG_CONFIRMED_R
-    server = c.server
+    identity = c.services.identity
     return nfs4.EXCHANGE_ID4resok(
         eir_clientid=client.clientid,
         eir_sequenceid=(client.create_sequence + 1) & 0xFFFFFFFF,
         eir_flags=flags,
         eir_state_protect=nfs4.state_protect4_r(spr_how=nfs4.SP4_NONE),
-        eir_server_owner=nfs4.server_owner4(0, server.server_owner),
-        eir_server_scope=server.server_scope,
+        eir_server_owner=nfs4.server_owner4(0, identity.owner),
+        eir_server_scope=identity.scope,
         eir_server_impl_id=[],
     )
 
 
-def _update(c: Compound, owner: bytes, verifier: bytes, principal: bytes) -> Client:
+def _update(c: Request, owner: bytes, verifier: bytes, principal: bytes) -> Client:
     """Cases 6 to 9: the client says that it is confirmed already."""
-    client = c.server.state.clients.confirmed(1, owner)
+    client = c.state.clients.confirmed(1, owner)
     if client is None:
         raise Nfs4Error(nfs4.NFS4ERR_NOENT, "no confirmed client to update")
     if client.verifier != verifier:
@@ -72,9 +68,9 @@ def _update(c: Compound, owner: bytes, verifier: bytes, principal: bytes) -> Cli
     return client
 
 
-def _identify(c: Compound, owner: bytes, verifier: bytes, principal: bytes) -> Client:
+def _identify(c: Request, owner: bytes, verifier: bytes, principal: bytes) -> Client:
     """Cases 1 to 5: a new client, a known one, one that has restarted, or somebody else."""
-    state = c.server.state
+    state = c.state
     clients = state.clients
     client = clients.confirmed(1, owner)
     if client is not None:
@@ -93,9 +89,9 @@ def _identify(c: Compound, owner: bytes, verifier: bytes, principal: bytes) -> C
     return client
 
 
-def op_destroy_clientid(c: Compound, args: nfs4.DESTROY_CLIENTID4args) -> None:
+def op_destroy_clientid(c: Request, args: nfs4.DESTROY_CLIENTID4args) -> None:
     """Forget a client without state.  Raises STALE_CLIENTID, CLIENTID_BUSY."""
-    state = c.server.state
+    state = c.state
     client = state.clients.by_id.get(args.dca_clientid)
     if client is None or not client.family:
         raise Nfs4Error(nfs4.NFS4ERR_STALE_CLIENTID, "unknown clientid")
@@ -105,7 +101,7 @@ def op_destroy_clientid(c: Compound, args: nfs4.DESTROY_CLIENTID4args) -> None:
     state.remove_client(c.changes, client)
 
 
-def op_reclaim_complete(c: Compound, args: nfs4.RECLAIM_COMPLETE4args) -> None:
+def op_reclaim_complete(c: Request, args: nfs4.RECLAIM_COMPLETE4args) -> None:
     """The client has nothing more to reclaim.  Raises COMPLETE_ALREADY, NOFILEHANDLE."""
     client = c.client
     assert client is not None
@@ -116,4 +112,4 @@ def op_reclaim_complete(c: Compound, args: nfs4.RECLAIM_COMPLETE4args) -> None:
         raise Nfs4Error(nfs4.NFS4ERR_COMPLETE_ALREADY, "reclaim was complete already")
     client.reclaim_complete = True
     client.save(c.changes)
-    c.server.state.reclaim_complete(c.changes, client)
+    c.state.reclaim_complete(c.changes, client)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from nfsd.errors import Nfs4Error
 from nfsd.log import get_logger, limiter
+from nfsd.ops.request import Request
 from nfsd.state.clients import Callback, Client
 from xdr.generated import nfs4
-
-if TYPE_CHECKING:
-    from nfsd.compound import Compound
 
 log = get_logger()
 
 
-def op_setclientid(c: Compound, args: nfs4.SETCLIENTID4args) -> nfs4.SETCLIENTID4resok:
+def op_setclientid(c: Request, args: nfs4.SETCLIENTID4args) -> nfs4.SETCLIENTID4resok:
     """Tell a client its clientid and a verifier to confirm it with (RFC 7530 16.33.5).
 
     Raises CLID_INUSE with the address of the client that has the owner string now.
     """
-    state = c.server.state
+    state = c.state
     clients = state.clients
     owner, verifier = args.client.id, args.client.verifier
-    principal = c.server.principal(c)
+    principal = c.principal()
     known = clients.confirmed(0, owner)
     if known is not None and known.principal != principal:
         if known.has_state() and not clients.is_expired(known, c.now):
@@ -39,7 +35,7 @@ def op_setclientid(c: Compound, args: nfs4.SETCLIENTID4args) -> nfs4.SETCLIENTID
         now=c.now,
     )
     client.peer = c.connection.peer
-    client.confirm = c.server.random_bytes(8)
+    client.confirm = c.services.random_bytes(8)
     location = args.callback.cb_location
     client.callback = Callback(args.callback.cb_program, location.na_r_netid, location.na_r_addr, args.callback_ident)
     if same and known is not None:
@@ -49,11 +45,11 @@ def op_setclientid(c: Compound, args: nfs4.SETCLIENTID4args) -> nfs4.SETCLIENTID
     return nfs4.SETCLIENTID4resok(client.clientid, client.confirm)
 
 
-def op_setclientid_confirm(c: Compound, args: nfs4.SETCLIENTID_CONFIRM4args) -> None:
+def op_setclientid_confirm(c: Request, args: nfs4.SETCLIENTID_CONFIRM4args) -> None:
     """Confirm what SETCLIENTID told (RFC 7530 16.34.5).  Raises STALE_CLIENTID, CLID_INUSE."""
-    state = c.server.state
+    state = c.state
     clients = state.clients
-    principal = c.server.principal(c)
+    principal = c.principal()
     update = clients.update_of(args.clientid)
     if update is not None and update.confirm == args.setclientid_confirm:
         known = clients.by_id[args.clientid]
@@ -90,14 +86,14 @@ def _same_principal(client: Client, principal: bytes) -> None:
         raise Nfs4Error(nfs4.NFS4ERR_CLID_INUSE, "another principal")
 
 
-def op_renew(c: Compound, args: nfs4.RENEW4args) -> None:
+def op_renew(c: Request, args: nfs4.RENEW4args) -> None:
     """Renew a client's lease.  Raises STALE_CLIENTID."""
     confirmed_client(c, args.clientid).renewed = c.now
 
 
-def confirmed_client(c: Compound, clientid: int) -> Client:
+def confirmed_client(c: Request, clientid: int) -> Client:
     """NFSv4.0: the client of a clientid in a request.  Raises STALE_CLIENTID."""
-    state = c.server.state
+    state = c.state
     client = state.clients.by_id.get(clientid)
     if client is None and clientid in state.expired_clientids:
         raise Nfs4Error(nfs4.NFS4ERR_EXPIRED, "its lease ran out and its state was removed")

@@ -10,17 +10,14 @@ import errno
 import fcntl
 import os
 import struct
-from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops.directory import require_writable
 from nfsd.ops.io import file_for
-from nfsd.ops.space import FILE_SIZE_MAX, Steps, busy_while, make_stable, require_regular
+from nfsd.ops.request import Request, Steps
+from nfsd.ops.space import FILE_SIZE_MAX, busy_while, make_stable, require_regular
 from nfsd.vfs.interface import Node
 from xdr.generated import nfs4
-
-if TYPE_CHECKING:
-    from nfsd.compound import Compound
 
 # One thread's turn, and what one COPY copies at most: a short count makes the client ask again, so that
 # no request holds its slot for minutes.
@@ -35,7 +32,7 @@ _CLONE_RANGE = struct.Struct("=qQQQ")
 _NOT_BY_KERNEL = (errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
-def op_copy(c: Compound, args: nfs4.COPY4args) -> Steps:
+def op_copy(c: Request, args: nfs4.COPY4args) -> Steps:
     """COPY (RFC 7862 15.2) from the saved to the current file; the count may be short.
 
     A count of 0 means up to the end of the source; a range that ends beyond it is copied as far as
@@ -63,11 +60,11 @@ def op_copy(c: Compound, args: nfs4.COPY4args) -> Steps:
             break
         done += copied
         target.fs.touch(target)
-    response = nfs4.write_response4([], done, nfs4.UNSTABLE4, c.server.write_verifier)
+    response = nfs4.write_response4([], done, nfs4.UNSTABLE4, c.services.verifier.value)
     return nfs4.COPY4resok(response, nfs4.copy_requirements4(True, True))
 
 
-def _source_and_target(c: Compound) -> tuple[Node, Node]:
+def _source_and_target(c: Request) -> tuple[Node, Node]:
     source, target = c.saved_node(), c.node()
     require_regular(source)
     require_regular(target)
@@ -110,7 +107,7 @@ class _Piece:
         return os.pwrite(self.target_fd, data, self.to) if data else 0
 
 
-def op_clone(c: Compound, args: nfs4.CLONE4args) -> Steps:
+def op_clone(c: Request, args: nfs4.CLONE4args) -> Steps:
     """CLONE (RFC 7862 15.13): the target range shares the source's blocks, all of it or nothing.
 
     Raises OSError EOPNOTSUPP (NOTSUPP) where the file system has no shared blocks.

@@ -10,24 +10,19 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
 from nfsd import attributes
 from nfsd.attributes.wire import opaque
 from nfsd.errors import Nfs4Error, status_of
 from nfsd.ops import once
 from nfsd.ops.attributes import finish_creation
-from nfsd.state.intents import Before
+from nfsd.ops.once import Before
+from nfsd.ops.request import Request
 from nfsd.vfs.interface import BadCookie, Credentials, FileSystem, Node
 from xdr.generated import nfs4
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from nfsd.compound import Compound
 
 # -- names and kinds -----------------------------------------------------------------------------------
 
@@ -69,9 +64,9 @@ def require_writable(node: Node) -> None:
         raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only export")
 
 
-def require_unclaimed(c: Compound, parent: Node, name: bytes, cred: Credentials) -> None:
+def require_unclaimed(c: Request, parent: Node, name: bytes, cred: Credentials) -> None:
     """Raise Nfs4Error GRACE where the name's object may still be claimed by somebody else (RFC 8881 8.4.2.1)."""
-    state = c.server.state
+    state = c.state
     if state.reclaim is not None:
         state.check_blackout(c, parent.fs.lookup(parent, name, cred).handle, c.client)
 
@@ -96,7 +91,7 @@ def change_info(node: Node, before: int) -> nfs4.change_info4:
 # -- LOOKUP and LOOKUPP --------------------------------------------------------------------------------
 
 
-def op_lookup(c: Compound, args: nfs4.LOOKUP4args) -> None:
+def op_lookup(c: Request, args: nfs4.LOOKUP4args) -> None:
     """LOOKUP (RFC 8881 18.13): the current file handle becomes the named object's."""
     node = c.node()
     if node.kind != stat.S_IFDIR:
@@ -108,7 +103,7 @@ def op_lookup(c: Compound, args: nfs4.LOOKUP4args) -> None:
     c.set_node(child)
 
 
-def op_lookupp(c: Compound, _args: None) -> None:
+def op_lookupp(c: Request, _args: None) -> None:
     """LOOKUPP (RFC 8881 18.14): the current file handle becomes the parent directory's."""
     node = c.node()
     require_passable(node)
@@ -130,7 +125,7 @@ _EMPTY_FATTR = bytes(8)
 _RDATTR_ERROR_BIT = 1 << nfs4.FATTR4_RDATTR_ERROR
 
 
-def op_readdir(c: Compound, args: nfs4.READDIR4args) -> bytes:
+def op_readdir(c: Request, args: nfs4.READDIR4args) -> bytes:
     """READDIR (RFC 8881 18.23): the encoded READDIR4resok.
 
     `maxcount` bounds the whole result, `dircount` (0: unbounded) the names and cookies; the first
@@ -159,7 +154,7 @@ def op_readdir(c: Compound, args: nfs4.READDIR4args) -> bytes:
 
 
 def _fill(
-    c: Compound, node: Node, cred: Credentials, cookie: int, room: int, name_room: int,
+    c: Request, node: Node, cred: Credentials, cookie: int, room: int, name_room: int,
     describe: Callable[[bytes], bytes | None],
 ) -> tuple[list[bytes], bool]:  # fmt: skip
     """Encoded entries as far as they fit, and whether the directory ended."""
@@ -181,7 +176,7 @@ def _fill(
     return parts, True
 
 
-def _describer(c: Compound, directory: Node, cred: Credentials, mask: int) -> Callable[[bytes], bytes | None]:
+def _describer(c: Request, directory: Node, cred: Credentials, mask: int) -> Callable[[bytes], bytes | None]:
     """A function from an entry's name to its encoded fattr4; None for an entry that is gone.
 
     An entry whose attributes cannot be read carries the error in rdattr_error where the client asked
@@ -223,7 +218,7 @@ _MODE_DEFAULT = 0o777
 _SPECIAL_MODE_DEFAULT = 0o666
 
 
-def op_create(c: Compound, args: nfs4.CREATE4args) -> nfs4.CREATE4resok:
+def op_create(c: Request, args: nfs4.CREATE4args) -> nfs4.CREATE4resok:
     """CREATE (RFC 8881 18.4): a new object that is no regular file, which becomes the current one."""
     parent = c.node()
     kind = args.objtype.type
@@ -286,7 +281,7 @@ def _device(devdata: nfs4.specdata4) -> int:
     return os.makedev(devdata.specdata1, devdata.specdata2)
 
 
-def op_remove(c: Compound, args: nfs4.REMOVE4args) -> nfs4.REMOVE4resok:
+def op_remove(c: Request, args: nfs4.REMOVE4args) -> nfs4.REMOVE4resok:
     """REMOVE (RFC 8881 18.25): a name goes, be it a file's or an empty directory's."""
     parent = c.node()
     require_directory(parent)
@@ -311,7 +306,7 @@ def op_remove(c: Compound, args: nfs4.REMOVE4args) -> nfs4.REMOVE4resok:
     return nfs4.REMOVE4resok(change_info(parent, before.change))
 
 
-def open_handle(c: Compound, fs: FileSystem, identity: bytes) -> bytes:
+def open_handle(c: Request, fs: FileSystem, identity: bytes) -> bytes:
     """The handle of a file that must outlive the loss of a name because it is open; empty for others.
 
     `identity` is what the name leads to, empty for nothing.
@@ -319,11 +314,11 @@ def open_handle(c: Compound, fs: FileSystem, identity: bytes) -> bytes:
     if not identity or not fs.keeps_unlinked:
         return b""
     handle = fs.handle_of(identity)
-    return handle if handle in c.server.state.shares else b""
+    return handle if handle in c.state.shares else b""
 
 
 @contextmanager
-def outliving(c: Compound, parent: Node, name: bytes, identity: bytes, handle: bytes, *, done: bool) -> Iterator[None]:
+def outliving(c: Request, parent: Node, name: bytes, identity: bytes, handle: bytes, *, done: bool) -> Iterator[None]:
     """Around the loss of an open file's name: it lives on until its last close.  `done`: it is lost already."""
     fs = parent.fs
     kept = fs.is_buried(identity) if done else fs.bury(parent, name, identity)
@@ -334,13 +329,13 @@ def outliving(c: Compound, parent: Node, name: bytes, identity: bytes, handle: b
             fs.unbury(identity)
         raise
     if kept:
-        c.server.state.keep_unlinked(c.changes, handle)
+        c.state.keep_unlinked(c.changes, handle)
 
 
 # -- SECINFO -------------------------------------------------------------------------------------------
 
 
-def op_secinfo(c: Compound, args: nfs4.SECINFO4args) -> list[nfs4.secinfo4]:
+def op_secinfo(c: Request, args: nfs4.SECINFO4args) -> list[nfs4.secinfo4]:
     """SECINFO (RFC 8881 18.29): the flavours by which a name's object may be reached."""
     parent = c.node()
     require_directory(parent)
@@ -348,7 +343,7 @@ def op_secinfo(c: Compound, args: nfs4.SECINFO4args) -> list[nfs4.secinfo4]:
     return _answer(c, parent.fs.lookup(parent, name, c.as_caller(parent)))
 
 
-def op_secinfo_no_name(c: Compound, args: int) -> list[nfs4.secinfo4]:
+def op_secinfo_no_name(c: Request, args: int) -> list[nfs4.secinfo4]:
     """SECINFO_NO_NAME (RFC 8881 18.45): the same for the current object or its parent."""
     node = c.node()
     if args == nfs4.SECINFO_STYLE4_PARENT:
@@ -357,9 +352,9 @@ def op_secinfo_no_name(c: Compound, args: int) -> list[nfs4.secinfo4]:
     return _answer(c, node)
 
 
-def _answer(c: Compound, node: Node) -> list[nfs4.secinfo4]:
+def _answer(c: Request, node: Node) -> list[nfs4.secinfo4]:
     """The flavours of `node`; from 4.1 on the current file handle is used up (RFC 8881 2.6.3.1.1.8)."""
-    flavours = c.server.namespace.flavours(node, c.connection.address)
+    flavours = c.services.namespace.flavours(node, c.connection.address)
     if not flavours:
         raise Nfs4Error(nfs4.NFS4ERR_ACCESS, "export that is not for this client")
     if c.minor:

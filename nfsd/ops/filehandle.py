@@ -3,48 +3,45 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
+from nfsd.ops.request import Request
 from xdr.generated import nfs4
-
-if TYPE_CHECKING:
-    from nfsd.compound import Compound
 
 _GETFH = struct.Struct(">3I")
 _PADS = (b"", bytes(3), bytes(2), bytes(1))
 
 
-def op_putfh(c: Compound, args: nfs4.PUTFH4args) -> None:
+def op_putfh(c: Request, args: nfs4.PUTFH4args) -> None:
     """Make a file handle the current one.  Raises BADHANDLE, STALE, WRONGSEC, ACCESS."""
-    node = c.server.namespace.resolve(args.object)
+    node = c.services.namespace.resolve(args.object)
     c.as_caller(node)
     c.current = node
     c.stateid = None
 
 
-def op_putrootfh(c: Compound, _args: None) -> None:
+def op_putrootfh(c: Request, _args: None) -> None:
     """Make the root of the pseudo file system the current file handle (PUTPUBFH does the same here)."""
-    node = c.server.namespace.root()
+    node = c.services.namespace.root()
     c.as_caller(node)
     c.current = node
     c.stateid = None
 
 
-def op_getfh(c: Compound, _args: None) -> bytes:
+def op_getfh(c: Request, _args: None) -> bytes:
     """Tell the current file handle: the encoded GETFH4res."""
     handle = c.node().handle
     size = len(handle)
     return _GETFH.pack(nfs4.OP_GETFH, nfs4.NFS4_OK, size) + handle + _PADS[size & 3]
 
 
-def op_savefh(c: Compound, _args: None) -> None:
+def op_savefh(c: Request, _args: None) -> None:
     """Save the current file handle, and the current stateid with it."""
     c.saved = c.node()
     c.saved_stateid = c.stateid
 
 
-def op_restorefh(c: Compound, _args: None) -> None:
+def op_restorefh(c: Request, _args: None) -> None:
     """Make the saved file handle the current one.  Raises RESTOREFH or NOFILEHANDLE when there is none."""
     if c.saved is None:
         status = nfs4.NFS4ERR_NOFILEHANDLE if c.minor else nfs4.NFS4ERR_RESTOREFH

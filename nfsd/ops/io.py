@@ -8,18 +8,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
 
 from nfsd.errors import Nfs4Error
-from nfsd.vfs.interface import Credentials
+from nfsd.ops.request import Request, Steps, Thread
+from nfsd.vfs.interface import Credentials, Node
 from xdr.generated import nfs4
-
-if TYPE_CHECKING:
-    from nfsd.compound import Compound
-    from nfsd.vfs.interface import Node
-
-Steps = Generator[Callable[[], Any], Any, Any]
 
 IO_SIZE_MAX = 1024 * 1024  # what FATTR4_MAXREAD and MAXWRITE say
 # Larger unstable writes go to a thread: copying this much takes about as long as handing it over.
@@ -30,7 +23,7 @@ _SETID = stat.S_ISUID | stat.S_ISGID
 _ROOT = Credentials(0, 0)
 
 
-def file_for(c: Compound, stateid: nfs4.stateid4, node: Node, write: bool) -> int:
+def file_for(c: Request, stateid: nfs4.stateid4, node: Node, write: bool) -> int:
     """The data descriptor of `node`, after checking that this stateid allows it.
 
     Who did not open the file himself, and whoever uses a special stateid, needs permission on it now; an owner may
@@ -46,7 +39,7 @@ def file_for(c: Compound, stateid: nfs4.stateid4, node: Node, write: bool) -> in
     cred = c.as_caller(node)
     if write and node.fs.read_only:
         raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only export")
-    held = c.server.state.check_io(c, stateid, node, write)
+    held = c.state.check_io(c, stateid, node, write)
     need = nfs4.OPEN4_SHARE_ACCESS_WRITE if write else nfs4.OPEN4_SHARE_ACCESS_READ
     if held is None or held.caller is not cred and held.caller != cred or not held.access & need:
         want = os.W_OK if write else os.R_OK
@@ -56,7 +49,7 @@ def file_for(c: Compound, stateid: nfs4.stateid4, node: Node, write: bool) -> in
     return node.fs.data_fd(node, write)
 
 
-def op_read(c: Compound, args: nfs4.READ4args) -> Steps:
+def op_read(c: Request, args: nfs4.READ4args) -> Steps:
     """Read; from memory at once, from the disk in a thread."""
     node = c.node()
     fd = file_for(c, args.stateid, node, False)
@@ -70,7 +63,7 @@ def op_read(c: Compound, args: nfs4.READ4args) -> Steps:
     if data is None:
         node.busy += 1
         try:
-            data = yield lambda: os.pread(fd, count, offset)
+            data = yield Thread(lambda: os.pread(fd, count, offset))
         finally:
             node.busy -= 1
     assert data is not None
@@ -87,7 +80,7 @@ def _read_cached(fd: int, count: int, offset: int) -> memoryview | None:
     return memoryview(buffer) if got == count else None
 
 
-def op_write(c: Compound, args: nfs4.WRITE4args) -> Steps:
+def op_write(c: Request, args: nfs4.WRITE4args) -> Steps:
     """Write; small unstable data at once, everything that is synced in a thread."""
     node = c.node()
     fd = file_for(c, args.stateid, node, True)
@@ -102,14 +95,14 @@ def op_write(c: Compound, args: nfs4.WRITE4args) -> Steps:
     else:
         node.busy += 1
         try:
-            written = yield lambda: _write_and_sync(c, fd, data, offset, stable)
+            written = yield Thread(lambda: _write_and_sync(c, fd, data, offset, stable))
         finally:
             node.busy -= 1
     node.fs.touch(node)
     mode = os.fstat(fd).st_mode
     if mode & _SETID and c.as_caller(node).uid:
         _drop_setid(node, mode)
-    return nfs4.WRITE4resok(written, stable, c.server.write_verifier)
+    return nfs4.WRITE4resok(written, stable, c.services.verifier.value)
 
 
 def _drop_setid(node: Node, mode: int) -> None:
@@ -119,7 +112,7 @@ def _drop_setid(node: Node, mode: int) -> None:
         node.fs.setattr(node, _ROOT, mode=stat.S_IMODE(mode) & ~dropped)
 
 
-def _write_and_sync(c: Compound, fd: int, data: bytes | memoryview, offset: int, stable: int) -> int:
+def _write_and_sync(c: Request, fd: int, data: bytes | memoryview, offset: int, stable: int) -> int:
     """In a thread: write all of it, and bring it to the disk if that is asked for."""
     written = 0
     while written < len(data):
@@ -129,7 +122,7 @@ def _write_and_sync(c: Compound, fd: int, data: bytes | memoryview, offset: int,
     return written
 
 
-def _sync(c: Compound, fd: int, whole: bool) -> None:
+def _sync(c: Request, fd: int, whole: bool) -> None:
     """In a thread: fsync or fdatasync.  After a failure nobody knows which pages are lost, so that the verifier
     changes and every client sends its uncommitted data again (RFC 8881 18.32.4)."""
     try:
@@ -138,11 +131,11 @@ def _sync(c: Compound, fd: int, whole: bool) -> None:
         else:
             os.fdatasync(fd)
     except OSError:
-        c.server.writes_lost()
+        c.services.writes_lost()
         raise
 
 
-def op_commit(c: Compound, args: nfs4.COMMIT4args) -> Steps:
+def op_commit(c: Request, args: nfs4.COMMIT4args) -> Steps:
     """Bring what was written unstable to the disk."""
     node = c.node()
     if node.kind != stat.S_IFREG:
@@ -155,7 +148,7 @@ def op_commit(c: Compound, args: nfs4.COMMIT4args) -> Steps:
     fd = node.fs.data_fd(node, False)
     node.busy += 1
     try:
-        yield lambda: _sync(c, fd, True)
+        yield Thread(lambda: _sync(c, fd, True))
     finally:
         node.busy -= 1
-    return nfs4.COMMIT4resok(c.server.write_verifier)
+    return nfs4.COMMIT4resok(c.services.verifier.value)

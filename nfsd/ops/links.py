@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import stat
-from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops import once
@@ -21,15 +20,13 @@ from nfsd.ops.directory import (
     require_unclaimed,
     require_writable,
 )
-from nfsd.state.intents import Before
+from nfsd.ops.once import Before
+from nfsd.ops.request import Request
 from nfsd.vfs.interface import Node
 from xdr.generated import nfs4
 
-if TYPE_CHECKING:
-    from nfsd.compound import Compound
 
-
-def op_link(c: Compound, args: nfs4.LINK4args) -> nfs4.LINK4resok:
+def op_link(c: Request, args: nfs4.LINK4args) -> nfs4.LINK4resok:
     """LINK (RFC 8881 18.9): one more name, in the current directory, for the saved object."""
     node = c.saved_node()
     parent = c.node()
@@ -52,7 +49,7 @@ def op_link(c: Compound, args: nfs4.LINK4args) -> nfs4.LINK4resok:
     return nfs4.LINK4resok(change_info(parent, before.change))
 
 
-def op_rename(c: Compound, args: nfs4.RENAME4args) -> nfs4.RENAME4resok:
+def op_rename(c: Request, args: nfs4.RENAME4args) -> nfs4.RENAME4resok:
     """RENAME (RFC 8881 18.26): a name of the saved directory becomes one of the current directory.
 
     Renaming an object to another name of itself changes nothing, nor the directories' change
@@ -96,7 +93,7 @@ def _require_same_fs(node: Node, other: Node) -> None:
         raise Nfs4Error(nfs4.NFS4ERR_XDEV, "objects in different file systems")
 
 
-def op_readlink(c: Compound, _args: None) -> nfs4.READLINK4resok:
+def op_readlink(c: Request, _args: None) -> nfs4.READLINK4resok:
     """READLINK (RFC 8881 18.24): where the current symbolic link points."""
     node = c.node()
     if node.kind != stat.S_IFLNK:

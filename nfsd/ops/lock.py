@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import stat
 import struct
-from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops.client40 import confirmed_client
 from nfsd.ops.owner40 import begin_by_stateid, lock_owner
+from nfsd.ops.request import Request
 from nfsd.state import locks
 from nfsd.state.locks import WRITE_TYPES, LockState
 from nfsd.state.opens import OpenState
+from nfsd.state.owners import SeqidOwner
+from nfsd.vfs.interface import Node
 from xdr.generated import nfs4
-
-if TYPE_CHECKING:
-    from nfsd.compound import Compound
-    from nfsd.state.owners import SeqidOwner
-    from nfsd.vfs.interface import Node
 
 _RESULT = struct.Struct(">3I12s")
 
 
-def op_lock(c: Compound, args: nfs4.LOCK4args) -> bytes:
+def op_lock(c: Request, args: nfs4.LOCK4args) -> bytes:
     """Take a byte-range lock: the encoded LOCK4res.
 
     Raises DENIED with who has it, OPENMODE, INVAL, NO_GRACE, RECLAIM_BAD, GRACE, BAD_STATEID, BAD_SEQID ...
@@ -37,7 +34,7 @@ def op_lock(c: Compound, args: nfs4.LOCK4args) -> bytes:
     need = nfs4.OPEN4_SHARE_ACCESS_WRITE if exclusive else nfs4.OPEN4_SHARE_ACCESS_READ
     if not held.access & need:
         raise Nfs4Error(nfs4.NFS4ERR_OPENMODE, "the open does not allow that lock")
-    state = c.server.state
+    state = c.state
     if args.reclaim:
         if state.reclaim is None or c.minor and held.client.reclaim_complete:
             raise Nfs4Error(nfs4.NFS4ERR_NO_GRACE, "there is nothing to reclaim")
@@ -55,7 +52,7 @@ def op_lock(c: Compound, args: nfs4.LOCK4args) -> bytes:
     return _RESULT.pack(nfs4.OP_LOCK, nfs4.NFS4_OK, lock.seqid, lock.other)
 
 
-def _regular(c: Compound) -> Node:
+def _regular(c: Request) -> Node:
     node = c.node()
     if node.kind == stat.S_IFREG:
         return node
@@ -66,13 +63,13 @@ def _regular(c: Compound) -> Node:
 
 
 def _new_owner(
-    c: Compound, node: Node, locker: nfs4.open_to_lock_owner4 | None
+    c: Request, node: Node, locker: nfs4.open_to_lock_owner4 | None
 ) -> tuple[OpenState, bytes, SeqidOwner | None]:
     """The lock owner's first lock under this open: found by the open's stateid."""
     assert locker is not None
     if not c.minor:
         begin_by_stateid(c, locker.open_stateid, locker.open_seqid)
-    held = c.server.state.find_open(c, locker.open_stateid, node)
+    held = c.state.find_open(c, locker.open_stateid, node)
     if held.seqid_owner is not None and not held.seqid_owner.confirmed:
         raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "the open owner has not been confirmed")
     owner = locker.lock_owner.owner
@@ -83,12 +80,12 @@ def _new_owner(
     seqid_owner = lock_owner(c, held.client, owner)
     if seqid_owner.users and seqid_owner.seqid is not None and locker.lock_seqid != seqid_owner.seqid + 1 & 0xFFFFFFFF:
         raise Nfs4Error(nfs4.NFS4ERR_BAD_SEQID, f"lock sequence id {locker.lock_seqid} after {seqid_owner.seqid}")
-    seqid_owner.begin_at(c, locker.lock_seqid)
+    seqid_owner.begin_at(c.changes, locker.lock_seqid)
     return held, owner, seqid_owner
 
 
 def _known_owner(
-    c: Compound, node: Node, locker: nfs4.exist_lock_owner4 | None
+    c: Request, node: Node, locker: nfs4.exist_lock_owner4 | None
 ) -> tuple[OpenState, bytes, SeqidOwner | None]:
     """A further lock of the same owner: found by the lock's stateid."""
     assert locker is not None
@@ -98,14 +95,14 @@ def _known_owner(
     return found.open, found.owner, found.seqid_owner
 
 
-def _find_lock(c: Compound, stateid: nfs4.stateid4, node: Node) -> LockState:
-    found = c.server.state.find(c, stateid, node)
+def _find_lock(c: Request, stateid: nfs4.stateid4, node: Node) -> LockState:
+    found = c.state.find(c, stateid, node)
     if not isinstance(found, LockState):
         raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "an open stateid where a lock one is needed")
     return found
 
 
-def op_lockt(c: Compound, args: nfs4.LOCKT4args) -> None:
+def op_lockt(c: Request, args: nfs4.LOCKT4args) -> None:
     """Ask whether a lock would be granted.  Raises DENIED with who has it."""
     node = _regular(c)
     if c.minor:
@@ -117,26 +114,26 @@ def op_lockt(c: Compound, args: nfs4.LOCKT4args) -> None:
         c.client = client
     start, end = locks.range_of(args.offset, args.length)
     exclusive = args.locktype in WRITE_TYPES
-    locks.check_range(c.server.state, c, node.handle, client.key + args.owner.owner, start, end, exclusive)
+    locks.check_range(c.state, c, node.handle, client.key + args.owner.owner, start, end, exclusive)
 
 
-def op_locku(c: Compound, args: nfs4.LOCKU4args) -> bytes:
+def op_locku(c: Request, args: nfs4.LOCKU4args) -> bytes:
     """Give a byte range back: the encoded LOCKU4res."""
     node = c.node()
     if not c.minor:
         begin_by_stateid(c, args.lock_stateid, args.seqid)
     lock = _find_lock(c, args.lock_stateid, node)
     start, end = locks.range_of(args.offset, args.length)
-    locks.give_back(c.server.state, c, lock, start, end)
+    locks.give_back(c.state, c, lock, start, end)
     c.stateid = (lock.seqid, lock.other)
     return _RESULT.pack(nfs4.OP_LOCKU, nfs4.NFS4_OK, lock.seqid, lock.other)
 
 
-def op_release_lockowner(c: Compound, args: nfs4.RELEASE_LOCKOWNER4args) -> None:
+def op_release_lockowner(c: Request, args: nfs4.RELEASE_LOCKOWNER4args) -> None:
     """Forget a lock owner that holds nothing.  Raises LOCKS_HELD, STALE_CLIENTID."""
     client = confirmed_client(c, args.lock_owner.clientid)
     client.renewed = c.now
-    state = c.server.state
+    state = c.state
     owner = client.lock_owners.get(args.lock_owner.owner)
     if owner is None:
         return

@@ -10,20 +10,49 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from typing import TYPE_CHECKING
 
+from nfsd.attributes import SetAttrs
 from nfsd.errors import Undecidable
-from nfsd.state.intents import storable
 from nfsd.vfs.credentials import switching
-
-if TYPE_CHECKING:
-    from nfsd.attributes import SetAttrs
-    from nfsd.state.intents import Before
-    from nfsd.vfs.interface import Credentials, Node
+from nfsd.vfs.interface import Credentials, Node
 
 # A file's time of birth comes from the kernel's coarse clock, which lags by up to a tick (10 ms at 100 Hz).
 TICK_NS = 20_000_000
 _VALUE_DIGEST_SIZE = 16
+_TIME_MIN_NS, _TIME_MAX_NS = -(1 << 63), (1 << 63) - 1
+
+
+class Before:
+    """What there was before a change.
+
+    `found` is the identity of what the name led to (`FileSystem.identify`), or the digest of a value; empty where
+    there was nothing.  `change` is of the object or directory, `other_change` of a second directory.
+    """
+
+    __slots__ = (
+        "change", "other_change", "found", "other_found", "at_ns", "size", "mode", "uid", "gid", "atime_ns", "mtime_ns",
+    )  # fmt: skip
+
+    def __init__(
+        self, change: int, found: bytes = b"", other_change: int = 0, other_found: bytes = b"", *, at_ns: int = 0,
+        size: int = 0, mode: int = 0, uid: int = 0, gid: int = 0, atime_ns: int = 0, mtime_ns: int = 0,
+    ) -> None:  # fmt: skip
+        self.change = change
+        self.found = found
+        self.other_change = other_change
+        self.other_found = other_found
+        self.at_ns = at_ns
+        self.size = size
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+        self.atime_ns = atime_ns
+        self.mtime_ns = mtime_ns
+
+
+def storable(time_ns: int) -> int:
+    """A file's time as a record has it: 64 bits, the nearest where a client has set one beyond the year 2262."""
+    return max(_TIME_MIN_NS, min(_TIME_MAX_NS, time_ns))
 
 
 def is_removed(parent: Node, name: bytes, cred: Credentials, before: Before) -> bool:

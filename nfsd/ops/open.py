@@ -10,26 +10,23 @@ import hashlib
 import os
 import stat
 import struct
-from typing import TYPE_CHECKING
 
 from nfsd.attributes import SetAttrs, decode_settable
 from nfsd.errors import Nfs4Error
-from nfsd.ops import blackout, once
+from nfsd.ops import once, touched
 from nfsd.ops.attributes import finish_creation, set_once
 from nfsd.ops.client40 import confirmed_client
 from nfsd.ops.directory import change_info, change_of, check_name, require_directory
-from nfsd.ops.owner40 import begin_by_stateid, open_owner
+from nfsd.ops.once import Before
+from nfsd.ops.owner40 import begin, begin_by_stateid, open_owner
+from nfsd.ops.request import Request
 from nfsd.state import opens
-from nfsd.state.intents import Before
+from nfsd.state.clients import Client
 from nfsd.state.opens import OpenState
+from nfsd.state.owners import SeqidOwner
 from nfsd.vfs.attributes import verifier_times_ns
+from nfsd.vfs.interface import Credentials, Node
 from xdr.generated import nfs4
-
-if TYPE_CHECKING:
-    from nfsd.compound import Compound
-    from nfsd.state.clients import Client
-    from nfsd.state.owners import SeqidOwner
-    from nfsd.vfs.interface import Credentials, Node
 
 _READ, _WRITE = nfs4.OPEN4_SHARE_ACCESS_READ, nfs4.OPEN4_SHARE_ACCESS_WRITE
 _NAMED = (nfs4.CLAIM_NULL, nfs4.CLAIM_DELEGATE_CUR, nfs4.CLAIM_DELEGATE_PREV)
@@ -71,14 +68,14 @@ class _Found:
         self.identity = b""
 
 
-def op_open(c: Compound, args: nfs4.OPEN4args) -> bytes:
+def op_open(c: Request, args: nfs4.OPEN4args) -> bytes:
     """Open a regular file, which becomes the current file handle (RFC 8881 18.16): the encoded OPEN4res."""
     client, seqid_owner = _who(c, args)
     access, deny = _modes(c, args)
     claim = args.claim.claim
     creating = args.openhow.opentype == nfs4.OPEN4_CREATE
-    if c.server.state.blackouts.standing:
-        blackout.admit_open(c, args, client)
+    if c.state.blackouts.standing:
+        touched.admit_open(c, args, client)
     if claim == nfs4.CLAIM_NULL:
         found = _by_name(c, args, creating)
     elif claim == nfs4.CLAIM_PREVIOUS:
@@ -91,8 +88,8 @@ def op_open(c: Compound, args: nfs4.OPEN4args) -> bytes:
         raise _claim_error(c, claim)
     node = found.node
     _require_regular(c, node)
-    cred = c.caller if node.fs is c.admitted else c.as_caller(node)
-    state = c.server.state
+    cred = c.as_caller(node)
+    state = c.state
     if claim != nfs4.CLAIM_PREVIOUS:
         state.check_blackout(c, node.handle, client)
         if not found.created:
@@ -128,7 +125,7 @@ def op_open(c: Compound, args: nfs4.OPEN4args) -> bytes:
     return opened + packer.get_buffer()
 
 
-def _who(c: Compound, args: nfs4.OPEN4args) -> tuple[Client, SeqidOwner | None]:
+def _who(c: Request, args: nfs4.OPEN4args) -> tuple[Client, SeqidOwner | None]:
     """The client, and for NFSv4.0 the open owner with its sequence id admitted."""
     if c.minor:
         client = c.client
@@ -141,12 +138,12 @@ def _who(c: Compound, args: nfs4.OPEN4args) -> tuple[Client, SeqidOwner | None]:
     client = confirmed_client(c, args.owner.clientid)
     client.renewed = c.now
     c.client = client
-    owner = open_owner(c, client, args.owner.owner)
-    owner.begin(c, args.seqid)
+    owner = open_owner(c, client, args.owner.owner, args.seqid)
+    begin(c, owner, args.seqid)
     return client, owner
 
 
-def _modes(c: Compound, args: nfs4.OPEN4args) -> tuple[int, int]:
+def _modes(c: Request, args: nfs4.OPEN4args) -> tuple[int, int]:
     """The access and denial asked for.  Raises INVAL."""
     access, deny = args.share_access, args.share_deny
     if c.minor and not access & ~_ACCESS_BITS_41:
@@ -156,10 +153,10 @@ def _modes(c: Compound, args: nfs4.OPEN4args) -> tuple[int, int]:
     return access, deny
 
 
-def _claimed(c: Compound, args: nfs4.OPEN4args, client: Client, access: int, deny: int) -> _Found:
+def _claimed(c: Request, args: nfs4.OPEN4args, client: Client, access: int, deny: int) -> _Found:
     """CLAIM_PREVIOUS: the record of before decides (RFC 8881 8.4.2.1).  Raises NO_GRACE, RECLAIM_BAD."""
     node = c.node()
-    state = c.server.state
+    state = c.state
     if state.reclaim is None or c.minor and client.reclaim_complete:
         raise Nfs4Error(nfs4.NFS4ERR_NO_GRACE, f"{client.label} has nothing to reclaim")
     key = opens.key_of(state, client, args.owner.owner, node.handle)
@@ -167,7 +164,7 @@ def _claimed(c: Compound, args: nfs4.OPEN4args, client: Client, access: int, den
     return _Found(node, False, 0, nfs4.change_info4(False, 0, 0), None)
 
 
-def _claim_error(c: Compound, claim: int) -> Nfs4Error:
+def _claim_error(c: Request, claim: int) -> Nfs4Error:
     """Why a claim cannot be met: no delegations are given out."""
     if claim in (nfs4.CLAIM_DELEGATE_PREV, nfs4.CLAIM_DELEG_PREV_FH):
         return Nfs4Error(nfs4.NFS4ERR_NOTSUPP, "delegations are not kept over a client's restart")
@@ -176,7 +173,7 @@ def _claim_error(c: Compound, claim: int) -> Nfs4Error:
     return Nfs4Error(nfs4.NFS4ERR_INVAL, f"claim {claim}")
 
 
-def _by_name(c: Compound, args: nfs4.OPEN4args, creating: bool) -> _Found:
+def _by_name(c: Request, args: nfs4.OPEN4args, creating: bool) -> _Found:
     """Find or make the file that a name in the current directory stands for."""
     parent = c.node()
     if parent.kind == stat.S_IFLNK:
@@ -194,7 +191,7 @@ def _by_name(c: Compound, args: nfs4.OPEN4args, creating: bool) -> _Found:
     return _create(c, parent, name, cred, args.openhow.how)
 
 
-def _create(c: Compound, parent: Node, name: bytes, cred: Credentials, how: nfs4.createhow4 | None) -> _Found:
+def _create(c: Request, parent: Node, name: bytes, cred: Credentials, how: nfs4.createhow4 | None) -> _Found:
     """OPEN4_CREATE in its four modes (RFC 8881 18.16.3)."""
     assert how is not None
     wanted, verifier = _initial(c, how)
@@ -247,7 +244,7 @@ def _make(
     return fs.lookup(parent, name, cred), False
 
 
-def _initial(c: Compound, how: nfs4.createhow4) -> tuple[SetAttrs, bytes | None]:
+def _initial(c: Request, how: nfs4.createhow4) -> tuple[SetAttrs, bytes | None]:
     """The attributes and the verifier of a create.  Raises INVAL, ATTRNOTSUPP."""
     if how.mode == nfs4.EXCLUSIVE4:
         return SetAttrs(), how.createverf
@@ -267,7 +264,7 @@ def _initial(c: Compound, how: nfs4.createhow4) -> tuple[SetAttrs, bytes | None]
     return decode_settable(fattr_given.attrmask, fattr_given.attr_vals, creating=True, minor=c.minor), None
 
 
-def _require_regular(c: Compound, node: Node) -> None:
+def _require_regular(c: Request, node: Node) -> None:
     kind = node.kind
     if kind == stat.S_IFREG:
         return
@@ -278,7 +275,7 @@ def _require_regular(c: Compound, node: Node) -> None:
     raise Nfs4Error(nfs4.NFS4ERR_WRONG_TYPE, "OPEN of no regular file")
 
 
-def _require_permission(c: Compound, node: Node, cred: Credentials, access: int) -> None:
+def _require_permission(c: Request, node: Node, cred: Credentials, access: int) -> None:
     want = (os.R_OK if access & _READ else 0) | (os.W_OK if access & _WRITE else 0)
     if access & _WRITE and not c.may_write(node):
         raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only for this client")
@@ -291,11 +288,11 @@ def _delegation(want: int) -> nfs4.open_delegation4:
     return _NONE_WANTED if want == _WANT_NO_DELEGATION else _NONE_TO_GIVE
 
 
-def op_open_confirm(c: Compound, args: nfs4.OPEN_CONFIRM4args) -> nfs4.OPEN_CONFIRM4resok:
+def op_open_confirm(c: Request, args: nfs4.OPEN_CONFIRM4args) -> nfs4.OPEN_CONFIRM4resok:
     """Confirm a new open owner (RFC 7530 16.18).  Raises BAD_STATEID, BAD_SEQID."""
     node = c.node()
     begin_by_stateid(c, args.open_stateid, args.seqid)
-    held = c.server.state.find_open(c, args.open_stateid, node)
+    held = c.state.find_open(c, args.open_stateid, node)
     owner = held.seqid_owner
     if owner is None or owner.confirmed:
         raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "nothing to confirm")
@@ -305,27 +302,27 @@ def op_open_confirm(c: Compound, args: nfs4.OPEN_CONFIRM4args) -> nfs4.OPEN_CONF
     return nfs4.OPEN_CONFIRM4resok(held.stateid())
 
 
-def op_open_downgrade(c: Compound, args: nfs4.OPEN_DOWNGRADE4args) -> nfs4.OPEN_DOWNGRADE4resok:
+def op_open_downgrade(c: Request, args: nfs4.OPEN_DOWNGRADE4args) -> nfs4.OPEN_DOWNGRADE4resok:
     """Give back a part of an open (RFC 8881 18.18)."""
     node = c.node()
     if not c.minor:
         begin_by_stateid(c, args.open_stateid, args.seqid)
-    held = c.server.state.find_open(c, args.open_stateid, node)
+    held = c.state.find_open(c, args.open_stateid, node)
     access = args.share_access & 3 if c.minor else args.share_access
     if not 1 <= access <= 3 or args.share_deny > 3:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, f"access {args.share_access:#x}, deny {args.share_deny:#x}")
     _require_confirmed(held)
-    opens.downgrade(c.server.state, c, held, access, args.share_deny)
+    opens.downgrade(c.state, c, held, access, args.share_deny)
     c.stateid = (held.seqid, held.other)
     return nfs4.OPEN_DOWNGRADE4resok(held.stateid())
 
 
-def op_close(c: Compound, args: nfs4.CLOSE4args) -> bytes:
+def op_close(c: Request, args: nfs4.CLOSE4args) -> bytes:
     """End an open, and the locks under it (RFC 8881 18.2): the encoded CLOSE4res."""
     node = c.node()
     if not c.minor:
         begin_by_stateid(c, args.open_stateid, args.seqid)
-    state = c.server.state
+    state = c.state
     held = state.find_open(c, args.open_stateid, node)
     _require_confirmed(held)
     opens.release(state, c.changes, held)

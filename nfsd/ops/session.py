@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
 
-from nfsd.errors import REPLY_HEAD_SIZE, Held, Nfs4Error, Replay, ReplayedResult
+from nfsd.errors import REPLY_HEAD_SIZE, Nfs4Error, Replay, ReplayedResult, RetryWaits
 from nfsd.log import get_logger, limiter
+from nfsd.ops.request import Request
+from nfsd.state.clients import Client
 from nfsd.state.sessions import Channel, Session, Slot
 from xdr.generated import nfs4
-
-if TYPE_CHECKING:
-    from nfsd.compound import Compound
-    from nfsd.state.clients import Client
 
 log = get_logger()
 
@@ -36,15 +33,15 @@ _DIRECTIONS = {
 }
 
 
-def op_sequence(c: Compound, args: nfs4.SEQUENCE4args) -> bytes:
+def op_sequence(c: Request, args: nfs4.SEQUENCE4args) -> bytes:
     """Begin a request on a slot, or answer a retry from the reply cache (RFC 8881 2.10.6): the encoded SEQUENCE4res.
 
-    Raises Replay and Held for retries; BADSESSION, BADSLOT, SEQ_MISORDERED, SEQ_FALSE_RETRY, RETRY_UNCACHED_REP,
+    Raises Replay and RetryWaits for retries; BADSESSION, BADSLOT, SEQ_MISORDERED, SEQ_FALSE_RETRY, RETRY_UNCACHED_REP,
     TOO_MANY_OPS, REQ_TOO_BIG, BAD_HIGH_SLOT.
     """
-    session = c.server.state.sessions.get(args.sa_sessionid)
+    session = c.state.sessions.get(args.sa_sessionid)
     if session is None:
-        dead = c.server.state.dead_sessions
+        dead = c.state.dead_sessions
         if args.sa_sessionid in dead:
             dead.remove(args.sa_sessionid)
             raise Nfs4Error(nfs4.NFS4ERR_DEADSESSION, "a request of it could not be recovered (RFC 8881 2.10.6.5)")
@@ -64,7 +61,7 @@ def op_sequence(c: Compound, args: nfs4.SEQUENCE4args) -> bytes:
     if len(c.call.data) > fore.request_size_max:
         raise Nfs4Error(nfs4.NFS4ERR_REQ_TOO_BIG, f"{len(c.call.data)} bytes; at most {fore.request_size_max}")
     client = session.client
-    if slot.resumed and not c.server.state.has_returned(client):
+    if slot.resumed and not c.state.has_returned(client):
         log.info("client.resumed", client=client.label, peer=c.connection.peer, opens=len(client.opens))
     client.renewed = c.now
     slot.running = c
@@ -81,18 +78,25 @@ def op_sequence(c: Compound, args: nfs4.SEQUENCE4args) -> bytes:
         size_max = fore.reply_cached_max
     c.reply_size_max = size_max
     c.reply_size = REPLY_HEAD_SIZE + len(c.tag)
-    connection = c.connection.number
-    if connection not in session.connections:
-        session.connections.add(connection)
-        c.connection.joined(session)
+    if c.connection not in session.connections:
+        session.join(c.connection)
     highest = len(slots) - 1
-    flags = c.server.sequence_flags(session) if session.flags or session.client.lost_until else 0
+    flags = _status_flags(c, session) if session.flags or session.client.lost_until else 0
     return _SEQUENCE_OK.pack(
         nfs4.OP_SEQUENCE, nfs4.NFS4_OK, session.sessionid, seqid, args.sa_slotid, highest, highest, flags
     )
 
 
-def _not_the_next(c: Compound, slot: Slot, seqid: int) -> None:
+def _status_flags(c: Request, session: Session) -> int:
+    """SEQ4_STATUS bits (RFC 8881 18.46.3): a back channel that was agreed on is down until a connection has it."""
+    down = session.flags and not session.back_connections
+    flags = nfs4.SEQ4_STATUS_CB_PATH_DOWN_SESSION if down else 0
+    if c.now < session.client.lost_until:
+        flags |= nfs4.SEQ4_STATUS_ADMIN_STATE_REVOKED
+    return flags
+
+
+def _not_the_next(c: Request, slot: Slot, seqid: int) -> None:
     """A sequence id that is not simply the next one: a retry, an error, or ahead of a lower bound.
 
     Returns only for the last of these (RFC 8881 2.10.6.1).
@@ -100,9 +104,8 @@ def _not_the_next(c: Compound, slot: Slot, seqid: int) -> None:
     if slot.running is not None:
         if seqid == slot.sequence:
             _check_same(c, slot)
-            running = slot.running
-            running.retries = [*(running.retries or ()), (c.connection, c.call.xid)]
-            raise Held
+            slot.retries.append((c.connection, c.call.xid))
+            raise RetryWaits
     elif seqid == slot.seqid and slot.used:
         _check_same(c, slot)
         if slot.reply is None:
@@ -113,7 +116,7 @@ def _not_the_next(c: Compound, slot: Slot, seqid: int) -> None:
     raise Nfs4Error(nfs4.NFS4ERR_SEQ_MISORDERED, f"sequence id {seqid} after {slot.seqid}")
 
 
-def _check_same(c: Compound, slot: Slot) -> None:
+def _check_same(c: Request, slot: Slot) -> None:
     """A retry must ask for the same operations, as far as their count and the last one tell.
 
     Raises SEQ_FALSE_RETRY (RFC 8881 2.10.6.1.3.1, which leaves it to the server how far to look).
@@ -122,12 +125,12 @@ def _check_same(c: Compound, slot: Slot) -> None:
         raise Nfs4Error(nfs4.NFS4ERR_SEQ_FALSE_RETRY, "a retry with other operations")
 
 
-def op_create_session(c: Compound, args: nfs4.CREATE_SESSION4args) -> nfs4.CREATE_SESSION4resok:
+def op_create_session(c: Request, args: nfs4.CREATE_SESSION4args) -> nfs4.CREATE_SESSION4resok:
     """Make a session, and confirm its client if it is new (RFC 8881 18.36.4).
 
     Raises STALE_CLIENTID, CLID_INUSE, SEQ_MISORDERED, INVAL, TOOSMALL, ReplayedResult for a retry.
     """
-    state = c.server.state
+    state = c.state
     client = state.clients.by_id.get(args.csa_clientid)
     if client is None or not client.family:
         raise Nfs4Error(nfs4.NFS4ERR_STALE_CLIENTID, "unknown clientid")
@@ -135,11 +138,11 @@ def op_create_session(c: Compound, args: nfs4.CREATE_SESSION4args) -> nfs4.CREAT
         raise ReplayedResult(nfs4.NFS4_OK, client.create_reply)
     if args.csa_sequence != (client.create_sequence + 1) & 0xFFFFFFFF:
         raise Nfs4Error(nfs4.NFS4ERR_SEQ_MISORDERED, f"csa_sequence {args.csa_sequence}")
-    if not client.confirmed and client.principal != c.server.principal(c):
+    if not client.confirmed and client.principal != c.principal():
         raise Nfs4Error(nfs4.NFS4ERR_CLID_INUSE, "another principal")
     if args.csa_flags & ~_KNOWN_FLAGS:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, f"flags {args.csa_flags:#x}")
-    limits = c.config.limits
+    limits = c.services.limits
     if len(client.sessions) >= limits.sessions_per_client_max:
         raise Nfs4Error(nfs4.NFS4ERR_NOSPC, f"{limits.sessions_per_client_max} sessions of one client")
     fore = _fore_channel(c, args.csa_fore_chan_attrs)
@@ -158,10 +161,9 @@ def op_create_session(c: Compound, args: nfs4.CREATE_SESSION4args) -> nfs4.CREAT
     _confirm(c, client)
     client.sessions[session.sessionid] = session
     state.sessions[session.sessionid] = session
-    session.connections.add(c.connection.number)
+    session.join(c.connection)
     if flags & nfs4.CREATE_SESSION4_FLAG_CONN_BACK_CHAN:
-        session.back_connections.add(c.connection.number)
-    c.connection.joined(session)
+        session.back_connections.add(c.connection)
     client.create_sequence = args.csa_sequence
     packer = nfs4.Nfs4Packer()
     packer.pack_CREATE_SESSION4resok(result)
@@ -171,9 +173,9 @@ def op_create_session(c: Compound, args: nfs4.CREATE_SESSION4args) -> nfs4.CREAT
     return result
 
 
-def _confirm(c: Compound, client: Client) -> None:
+def _confirm(c: Request, client: Client) -> None:
     """The first session confirms the client; an older instance of it loses everything (RFC 8881 18.36.4)."""
-    state = c.server.state
+    state = c.state
     client.renewed = c.now
     if client.confirmed:
         return
@@ -191,7 +193,7 @@ def _confirm(c: Compound, client: Client) -> None:
     )
 
 
-def _fore_channel(c: Compound, asked: nfs4.channel_attrs4) -> Channel:
+def _fore_channel(c: Request, asked: nfs4.channel_attrs4) -> Channel:
     """What the fore channel will carry: what was asked for, within the limits.  Raises TOOSMALL, INVAL."""
     _check_rdma(asked)
     if (
@@ -201,7 +203,7 @@ def _fore_channel(c: Compound, asked: nfs4.channel_attrs4) -> Channel:
         or asked.ca_maxrequests < 1
     ):
         raise Nfs4Error(nfs4.NFS4ERR_TOOSMALL, "a channel too small for any request")
-    limits = c.config.limits
+    limits = c.services.limits
     size_max = limits.record_size_max
     reply_size_max = min(asked.ca_maxresponsesize, size_max)
     return Channel(
@@ -248,9 +250,9 @@ def _attrs(channel: Channel) -> nfs4.channel_attrs4:
     )
 
 
-def op_destroy_session(c: Compound, args: nfs4.DESTROY_SESSION4args) -> None:
+def op_destroy_session(c: Request, args: nfs4.DESTROY_SESSION4args) -> None:
     """End a session; its client and the client's state stay.  Raises BADSESSION, NOT_ONLY_OP, DELAY."""
-    state = c.server.state
+    state = c.state
     session = state.sessions.get(args.dsa_sessionid)
     if session is None:
         raise Nfs4Error(nfs4.NFS4ERR_BADSESSION, "unknown session")
@@ -261,25 +263,24 @@ def op_destroy_session(c: Compound, args: nfs4.DESTROY_SESSION4args) -> None:
     state.remove_session(c.changes, session)
 
 
-def op_bind_conn_to_session(c: Compound, args: nfs4.BIND_CONN_TO_SESSION4args) -> nfs4.BIND_CONN_TO_SESSION4resok:
+def op_bind_conn_to_session(c: Request, args: nfs4.BIND_CONN_TO_SESSION4args) -> nfs4.BIND_CONN_TO_SESSION4resok:
     """Bind this connection to a session's channels.  Raises BADSESSION, INVAL, NOT_ONLY_OP."""
     if c.count > 1:
         raise Nfs4Error(nfs4.NFS4ERR_NOT_ONLY_OP, "must be the only operation")
-    session = c.server.state.sessions.get(args.bctsa_sessid)
+    session = c.state.sessions.get(args.bctsa_sessid)
     if session is None:
         raise Nfs4Error(nfs4.NFS4ERR_BADSESSION, "unknown session")
     direction = _DIRECTIONS.get(args.bctsa_dir)
     if direction is None:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, f"direction {args.bctsa_dir}")
     session.client.renewed = c.now
-    session.connections.add(c.connection.number)
+    session.join(c.connection)
     if direction != nfs4.CDFS4_FORE:
-        session.back_connections.add(c.connection.number)
-    c.connection.joined(session)
+        session.back_connections.add(c.connection)
     return nfs4.BIND_CONN_TO_SESSION4resok(session.sessionid, direction, False)
 
 
-def op_backchannel_ctl(c: Compound, args: nfs4.BACKCHANNEL_CTL4args) -> None:
+def op_backchannel_ctl(c: Request, args: nfs4.BACKCHANNEL_CTL4args) -> None:
     """Take the callback program's number.  Raises INVAL without any security flavour."""
     session = c.session
     assert session is not None

@@ -10,18 +10,14 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops.io import file_for
+from nfsd.ops.request import Request, Steps, Thread
 from nfsd.vfs.interface import Node
 from xdr.generated import nfs4
-
-if TYPE_CHECKING:
-    from nfsd.compound import Compound
-
-Steps = Generator[Callable[[], Any], Any, Any]
 
 FILE_SIZE_MAX = (1 << 63) - 1
 _FALLOC_FL_KEEP_SIZE = 1
@@ -41,18 +37,18 @@ def require_regular(node: Node) -> None:
         raise Nfs4Error(nfs4.NFS4ERR_WRONG_TYPE, "not a regular file")
 
 
-def op_allocate(c: Compound, args: nfs4.ALLOCATE4args) -> Steps:
+def op_allocate(c: Request, args: nfs4.ALLOCATE4args) -> Steps:
     """ALLOCATE (RFC 7862 15.1): space for a range, the file grown to hold it."""
     return _change_space(c, args.aa_stateid, 0, args.aa_offset, args.aa_length)
 
 
-def op_deallocate(c: Compound, args: nfs4.DEALLOCATE4args) -> Steps:
+def op_deallocate(c: Request, args: nfs4.DEALLOCATE4args) -> Steps:
     """DEALLOCATE (RFC 7862 15.4): a hole in place of a range, the size unchanged."""
     mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
     return _change_space(c, args.da_stateid, mode, args.da_offset, args.da_length)
 
 
-def _change_space(c: Compound, stateid: nfs4.stateid4, mode: int, offset: int, length: int) -> Steps:
+def _change_space(c: Request, stateid: nfs4.stateid4, mode: int, offset: int, length: int) -> Steps:
     node = c.node()
     require_regular(node)
     if not length:
@@ -71,7 +67,7 @@ def _change_space(c: Compound, stateid: nfs4.stateid4, mode: int, offset: int, l
     node.fs.touch(node)
 
 
-def make_stable(c: Compound, fd: int) -> None:
+def make_stable(c: Request, fd: int) -> None:
     """In a thread: bring to the disk what no COMMIT will follow.
 
     After a failure nobody knows what is lost, so every client has to send its uncommitted data again.
@@ -79,7 +75,7 @@ def make_stable(c: Compound, fd: int) -> None:
     try:
         os.fdatasync(fd)
     except OSError:
-        c.server.writes_lost()
+        c.services.writes_lost()
         raise
 
 
@@ -88,7 +84,7 @@ def busy_while(nodes: tuple[Node, ...], work: Callable[[], Any]) -> Steps:
     for node in nodes:
         node.busy += 1
     try:
-        return (yield work)
+        return (yield Thread(work))
     finally:
         for node in nodes:
             node.busy -= 1
@@ -97,7 +93,7 @@ def busy_while(nodes: tuple[Node, ...], work: Callable[[], Any]) -> Steps:
 _WHENCE = {nfs4.NFS4_CONTENT_DATA: os.SEEK_DATA, nfs4.NFS4_CONTENT_HOLE: os.SEEK_HOLE}
 
 
-def op_seek(c: Compound, args: nfs4.SEEK4args) -> nfs4.seek_res4:
+def op_seek(c: Request, args: nfs4.SEEK4args) -> nfs4.seek_res4:
     """SEEK (RFC 7862 15.11): the next data or hole from an offset on.
 
     Raises Nfs4Error NXIO where the offset is not inside the file, UNION_NOTSUPP for another kind of content.
@@ -130,7 +126,7 @@ _ADVICE = {
 }
 
 
-def op_io_advise(c: Compound, args: nfs4.IO_ADVISE4args) -> nfs4.IO_ADVISE4resok:
+def op_io_advise(c: Request, args: nfs4.IO_ADVISE4args) -> nfs4.IO_ADVISE4resok:
     """IO_ADVISE (RFC 7862 15.5): the hints that were passed on to the kernel."""
     node = c.node()
     require_regular(node)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from nfsd.errors import Nfs4Error
+from nfsd.ops.request import Request
 from nfsd.state.locks import LockState
 from xdr.generated import nfs4
 
-if TYPE_CHECKING:
-    from nfsd.compound import Compound
 
-
-def op_test_stateid(c: Compound, args: nfs4.TEST_STATEID4args) -> nfs4.TEST_STATEID4resok:
+def op_test_stateid(c: Request, args: nfs4.TEST_STATEID4args) -> nfs4.TEST_STATEID4resok:
     """Tell of each stateid whether it is still good."""
     c.revealed = True
     return nfs4.TEST_STATEID4resok([_test(c, stateid) for stateid in args.ts_stateids])
 
 
-def _test(c: Compound, stateid: nfs4.stateid4) -> int:
+def _test(c: Request, stateid: nfs4.stateid4) -> int:
     if stateid.other in (bytes(12), b"\xff" * 12):
         return nfs4.NFS4ERR_BAD_STATEID  # special stateids name nothing (RFC 8881 18.48.3)
     try:
-        c.server.state.find(c, stateid)
+        c.state.find(c, stateid)
     except Nfs4Error as error:
         if c.client is not None:
             c.client.lost_until = 0.0  # It knows now, and asks about the others too.
@@ -30,16 +26,16 @@ def _test(c: Compound, stateid: nfs4.stateid4) -> int:
     return nfs4.NFS4_OK
 
 
-def op_free_stateid(c: Compound, args: nfs4.FREE_STATEID4args) -> None:
+def op_free_stateid(c: Request, args: nfs4.FREE_STATEID4args) -> None:
     """Free a lock stateid that holds nothing.  Raises LOCKS_HELD, BAD_STATEID, OLD_STATEID."""
-    state = c.server.state
+    state = c.state
     found = state.find(c, args.fsa_stateid)
     if not isinstance(found, LockState) or found.held():
         raise Nfs4Error(nfs4.NFS4ERR_LOCKS_HELD, "the stateid still holds something")
     state.remove_lock(c.changes, found)
 
 
-def op_delegreturn(c: Compound, _args: nfs4.DELEGRETURN4args) -> None:
+def op_delegreturn(c: Request, _args: nfs4.DELEGRETURN4args) -> None:
     """Give a delegation back: there are none.  Raises BAD_STATEID."""
     c.node()
     raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "no such delegation")

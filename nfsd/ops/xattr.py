@@ -7,17 +7,14 @@ nor the local name space: names are those on the wire, without a prefix.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops import once
-from nfsd.ops.blackout import note_attribute
 from nfsd.ops.directory import change_info, change_of, require_writable
-from nfsd.state.intents import Before
+from nfsd.ops.once import Before
+from nfsd.ops.request import Request
+from nfsd.ops.touched import note_attribute
 from xdr.generated import nfs4
-
-if TYPE_CHECKING:
-    from nfsd.compound import Compound
 
 # The kernel's XATTR_NAME_MAX less the "user." that is put in front, and its XATTR_SIZE_MAX.
 XATTR_NAME_MAX = 255 - len("user.")
@@ -44,13 +41,13 @@ def _checked_name(name: bytes) -> bytes:
     return name
 
 
-def op_getxattr(c: Compound, args: nfs4.GETXATTR4args) -> bytes:
+def op_getxattr(c: Request, args: nfs4.GETXATTR4args) -> bytes:
     """GETXATTR (RFC 8276 8.4.1): the value.  Raises OSError ENODATA (NOXATTR) where there is none."""
     node = c.node()
     return node.fs.getxattr(node, _checked_name(args.gxa_name), c.as_caller(node))
 
 
-def op_setxattr(c: Compound, args: nfs4.SETXATTR4args) -> nfs4.change_info4:
+def op_setxattr(c: Request, args: nfs4.SETXATTR4args) -> nfs4.change_info4:
     """SETXATTR (RFC 8276 8.4.2): the change of the object whose attribute was set."""
     node = c.node()
     name = _checked_name(args.sxa_key)
@@ -72,7 +69,7 @@ def op_setxattr(c: Compound, args: nfs4.SETXATTR4args) -> nfs4.change_info4:
     return change_info(node, before.change)
 
 
-def op_listxattrs(c: Compound, args: nfs4.LISTXATTRS4args) -> nfs4.LISTXATTRS4resok:
+def op_listxattrs(c: Request, args: nfs4.LISTXATTRS4args) -> nfs4.LISTXATTRS4resok:
     """LISTXATTRS (RFC 8276 8.4.3): names from a cookie on, as many as `lxa_maxcount` bytes hold.
 
     The cookie is how many of the sorted names have been told.  Raises Nfs4Error BAD_COOKIE beyond the
@@ -95,7 +92,7 @@ def op_listxattrs(c: Compound, args: nfs4.LISTXATTRS4args) -> nfs4.LISTXATTRS4re
     return nfs4.LISTXATTRS4resok(last, names[first:last], last == len(names))
 
 
-def op_removexattr(c: Compound, args: nfs4.REMOVEXATTR4args) -> nfs4.change_info4:
+def op_removexattr(c: Request, args: nfs4.REMOVEXATTR4args) -> nfs4.change_info4:
     """REMOVEXATTR (RFC 8276 8.4.4): the change of the object that lost the attribute."""
     node = c.node()
     name = _checked_name(args.rxa_name)

@@ -19,7 +19,7 @@ from xdr.codec import XdrError
 from xdr.generated import nfs4, stored
 
 if TYPE_CHECKING:
-    from nfsd.compound import Compound
+    from nfsd.state.asker import Asker
     from nfsd.state.clients import Client
     from nfsd.vfs.interface import Node
 
@@ -159,7 +159,7 @@ class Blackouts:
             left_out.append(useless(META, key, value, f"cannot be read: {error!r}"))
             return True
 
-    def check(self, compound: Compound, node: Node, client: Client | None) -> None:
+    def check(self, asker: Asker, node: Node, client: Client | None) -> None:
         """Whether no standing blackout forbids the use of a file.
 
         An NFSv4.0 request names its client only sometimes: there a client's blackout holds for its address.
@@ -167,22 +167,22 @@ class Blackouts:
         """
         if not self.standing:
             return
-        for blackout in self._covering(compound, node, client):
-            if blackout is not None and blackout.until > compound.now:
+        for blackout in self._covering(asker, node, client):
+            if blackout is not None and blackout.until > asker.now:
                 blackout.refusals += 1
-                self.count(compound, node.handle, blackout.what, "administrator")
+                self.count(asker, node.handle, blackout.what, "administrator")
                 status = nfs4.NFS4ERR_DELAY if blackout.retry else nfs4.NFS4ERR_ACCESS
                 raise Nfs4Error(status, f"{blackout.what} {blackout.name} is blacked out")
 
-    def _covering(self, compound: Compound, node: Node, client: Client | None) -> Iterator[Blackout | None]:
+    def _covering(self, asker: Asker, node: Node, client: Client | None) -> Iterator[Blackout | None]:
         standing, export = self.standing, node.fs.export
         yield standing.get((FILE, node.handle))
         if export is not None:
             yield standing.get((EXPORT, export.pseudo.encode()))
         if client is not None:
             yield standing.get((CLIENT, client.identity))
-        elif not compound.minor:
-            address = compound.connection.address
+        elif not asker.minor:
+            address = asker.connection.address
             yield from [each for each in standing.values() if each.what == CLIENT and each.address == address]
 
     # -- after a start ------------------------------------------------------------------------------------
@@ -191,24 +191,24 @@ class Blackouts:
         """Where a client came from, also before it has returned."""
         return client.peer.rpartition(":")[0] or self.addresses.get(client.key, "")
 
-    def waits_for(self, compound: Compound, handle: bytes, holder: Client) -> bool:
+    def waits_for(self, asker: Asker, handle: bytes, holder: Client) -> bool:
         """Whether a file is still waiting for a holder who has not returned; counts the refusal that it means."""
         waiting = self.waiting
-        if waiting is None or compound.now >= waiting.until(handle, self.address_of(holder)):
+        if waiting is None or asker.now >= waiting.until(handle, self.address_of(holder)):
             return False
         waiting.refusals[handle] += 1
-        self.count(compound, handle, FILE, "takeover")
+        self.count(asker, handle, FILE, "takeover")
         return True
 
-    def count(self, compound: Compound, handle: bytes, what: str, why: str) -> None:
+    def count(self, asker: Asker, handle: bytes, what: str, why: str) -> None:
         """Count and log one refusal."""
         self.refusals += 1
         limiter.write(
             "info",
             "blackout.refused",
-            about=compound.connection.address,
-            peer=compound.connection.peer,
-            client=compound.client.label if compound.client is not None else None,
+            about=asker.connection.address,
+            peer=asker.connection.peer,
+            client=asker.client.label if asker.client is not None else None,
             file=handle.hex(),
             what=what,
             why=why,

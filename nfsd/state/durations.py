@@ -6,16 +6,13 @@ Owns that order, and what the extended attribute `user.blackout_time_s` may be. 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from nfsd.errors import Nfs4Error
 from nfsd.exports.clients import ClientMatch, parse_address
+from nfsd.exports.namespace import Namespace
 from nfsd.log import limiter
 from nfsd.vfs.interface import Credentials
 from xdr.generated import nfs4
-
-if TYPE_CHECKING:
-    from nfsd.exports.namespace import Namespace
 
 # On the wire the name has no prefix (RFC 8276 section 4).
 ATTRIBUTE = b"blackout_time_s"
@@ -40,21 +37,19 @@ def check_value(value: bytes) -> None:
 class Durations:
     """What the administrator and the clients have chosen.
 
-    `clients` are (address or network, seconds), the first that matches holds.  `namespace` is given when it is there.
+    `clients` are (address or network, seconds); the first that matches holds.
     """
 
-    def __init__(self, server_s: int = 0, clients: Iterable[tuple[str, int]] = ()) -> None:
+    def __init__(self, namespace: Namespace, server_s: int = 0, clients: Iterable[tuple[str, int]] = ()) -> None:
         self.server_s = server_s
-        self.namespace: Namespace | None = None
+        self._namespace = namespace
         self._clients = [(ClientMatch(match), seconds) for match, seconds in clients]
         self._by_address: dict[str, int | None] = {}
 
     def of_file(self, handle: bytes) -> int | None:
         """The seconds of the file's own attribute; reads the file."""
-        if self.namespace is None:
-            return None
         try:
-            node = self.namespace.resolve(handle)
+            node = self._namespace.resolve(handle)
             value = node.fs.getxattr(node, ATTRIBUTE, _ROOT)
         except OSError:
             return None
@@ -68,7 +63,7 @@ class Durations:
         seconds = self._of_client(address)
         if seconds is not None:
             return seconds, "client"
-        export = self.namespace.export_of(handle) if self.namespace is not None else None
+        export = self._namespace.export_of(handle)
         if export is not None and export.options.blackout_s is not None:
             return export.options.blackout_s, "export"
         return self.server_s, "server"

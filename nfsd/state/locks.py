@@ -16,7 +16,7 @@ from statestore import RANGE, TO_END, ChangeSet, Range, RangeSet
 from xdr.generated import nfs4
 
 if TYPE_CHECKING:
-    from nfsd.compound import Compound
+    from nfsd.state.asker import Asker
     from nfsd.state.clients import Client
     from nfsd.state.owners import SeqidOwner
     from nfsd.state.state import State
@@ -99,7 +99,7 @@ def range_of(offset: int, length: int) -> tuple[int, int]:
 
 
 def check_range(
-    state: State, compound: Compound, handle: bytes, owner_key: bytes, start: int, end: int, exclusive: bool
+    state: State, asker: Asker, handle: bytes, owner_key: bytes, start: int, end: int, exclusive: bool
 ) -> None:
     """Whether nobody else's lock stands in the way; locks held by courtesy do not.
 
@@ -112,10 +112,10 @@ def check_range(
     while (conflict := ranges.conflict(owner_key, start, end, exclusive)) is not None:
         clientid = int.from_bytes(conflict.owner[:8], "big")
         holder = state.clients.by_id.get(clientid)
-        if holder is not None and state.take_from_expired(compound, holder):
+        if holder is not None and state.take_from_expired(asker, holder):
             continue
-        compound.revealed = True
-        if holder is not None and state.refusal(compound, handle, holder, nfs4.NFS4ERR_DENIED) == nfs4.NFS4ERR_DELAY:
+        asker.revealed = True
+        if holder is not None and state.refusal(asker, handle, holder, nfs4.NFS4ERR_DENIED) == nfs4.NFS4ERR_DELAY:
             raise Nfs4Error(nfs4.NFS4ERR_DELAY, "its holder may still come back")
         length = nfs4.NFS4_UINT64_MAX if conflict.end == TO_END else conflict.end - conflict.start
         raise Nfs4Error(
@@ -130,7 +130,7 @@ def check_range(
         )
 
 
-def lock_state(state: State, compound: Compound, held: OpenState, owner: bytes) -> LockState:
+def lock_state(state: State, asker: Asker, held: OpenState, owner: bytes) -> LockState:
     """The lock owner's state under an open: the one it has, or a new one."""
     owner_key = held.client.key + owner
     siblings = state.locks.get((owner_key, held.handle))
@@ -142,7 +142,7 @@ def lock_state(state: State, compound: Compound, held: OpenState, owner: bytes) 
     ranges = state.ranges.get(held.handle)
     if ranges is None:
         ranges = state.ranges[held.handle] = RangeSet()
-    lock = LockState(held, owner, state.instances.next(compound.changes), ranges)
+    lock = LockState(held, owner, state.instances.next(asker.changes), ranges)
     adopt(siblings, lock)
     state.stateids[lock.other] = lock
     if held.locks is None:
@@ -160,36 +160,36 @@ def adopt(siblings: list[LockState], lock: LockState) -> None:
     siblings.append(lock)
 
 
-def take(state: State, compound: Compound, lock: LockState, start: int, end: int, exclusive: bool) -> None:
+def take(state: State, asker: Asker, lock: LockState, start: int, end: int, exclusive: bool) -> None:
     """Give the range to the lock's owner.  `check_range` MUST have passed.
 
     Raises Nfs4Error(RESOURCE, or DELAY on 4.1) above RANGES_PER_OWNER_MAX.
     """
     if lock.ranges.count(lock.owner_key) >= RANGES_PER_OWNER_MAX:
-        status = nfs4.NFS4ERR_DELAY if compound.minor else nfs4.NFS4ERR_RESOURCE
+        status = nfs4.NFS4ERR_DELAY if asker.minor else nfs4.NFS4ERR_RESOURCE
         raise Nfs4Error(status, f"{RANGES_PER_OWNER_MAX} ranges of one owner on one file")
-    _clear_siblings(state, compound, lock, start, end)
+    _clear_siblings(state, asker, lock, start, end)
     lock.set(start, end, exclusive)
     lock.seqid = next_seqid(lock.seqid)
-    lock.save(compound.changes)
+    lock.save(asker.changes)
 
 
-def _clear_siblings(state: State, compound: Compound, lock: LockState, start: int, end: int) -> None:
+def _clear_siblings(state: State, asker: Asker, lock: LockState, start: int, end: int) -> None:
     """The same owner's range may have been taken by way of another open: it is this one's from now on."""
     if lock.own is None:
         return
     for other in state.locks[lock.owner_key, lock.handle]:
         if other is not lock and other.own is not None and other.own.conflict(b"", start, end, True):
             other.own.clear(lock.owner_key, start, end)
-            other.save(compound.changes)
+            other.save(asker.changes)
 
 
-def give_back(state: State, compound: Compound, lock: LockState, start: int, end: int) -> None:
+def give_back(state: State, asker: Asker, lock: LockState, start: int, end: int) -> None:
     """Take the range from the lock's owner, by way of whatever open it was taken."""
-    _clear_siblings(state, compound, lock, start, end)
+    _clear_siblings(state, asker, lock, start, end)
     lock.clear(start, end)
     lock.seqid = next_seqid(lock.seqid)
-    lock.save(compound.changes)
+    lock.save(asker.changes)
 
 
 def release(state: State, changes: ChangeSet, lock: LockState) -> None:

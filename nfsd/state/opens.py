@@ -14,7 +14,7 @@ from statestore import OPEN, ChangeSet, resume_key
 from xdr.generated import nfs4
 
 if TYPE_CHECKING:
-    from nfsd.compound import Compound
+    from nfsd.state.asker import Asker
     from nfsd.state.clients import Client
     from nfsd.state.locks import LockState
     from nfsd.state.owners import SeqidOwner
@@ -82,7 +82,7 @@ def key_of(state: State, client: Client, owner: bytes, handle: bytes) -> bytes:
 
 def grant(
     state: State,
-    compound: Compound,
+    asker: Asker,
     client: Client,
     owner: bytes,
     node: Node,
@@ -102,7 +102,7 @@ def grant(
         if len(state.opens) >= state.opens_max:
             status = nfs4.NFS4ERR_DELAY if client.family else nfs4.NFS4ERR_RESOURCE
             raise Nfs4Error(status, f"{state.opens_max} opens (limits.opens_max)")
-        held = OpenState(client, key, handle, owner, state.instances.next(compound.changes), caller)
+        held = OpenState(client, key, handle, owner, state.instances.next(asker.changes), caller)
         held.node = node
         held.access, held.deny = access, deny
         held.seqid_owner = seqid_owner
@@ -121,12 +121,12 @@ def grant(
     held.access_seen |= 1 << access
     held.deny_seen |= 1 << deny
     held.seqid = next_seqid(held.seqid)
-    held.save(compound.changes)
+    held.save(asker.changes)
     return held
 
 
 def check_shares(
-    state: State, compound: Compound, handle: bytes, access: int, deny: int, refusal: int = nfs4.NFS4ERR_SHARE_DENIED
+    state: State, asker: Asker, handle: bytes, access: int, deny: int, refusal: int = nfs4.NFS4ERR_SHARE_DENIED
 ) -> None:
     """Whether an object may be opened so, or used so without an open (`deny` 0, `refusal` LOCKED; RFC 8881 8.2.3).
 
@@ -135,12 +135,12 @@ def check_shares(
     """
     while (key := state.shares.conflict(handle, access, deny)) is not None:
         holder = state.opens[key].client
-        if not state.take_from_expired(compound, holder):
-            compound.revealed = True
-            raise Nfs4Error(state.refusal(compound, handle, holder, refusal), "another open denies it")
+        if not state.take_from_expired(asker, holder):
+            asker.revealed = True
+            raise Nfs4Error(state.refusal(asker, handle, holder, refusal), "another open denies it")
 
 
-def downgrade(state: State, compound: Compound, held: OpenState, access: int, deny: int) -> None:
+def downgrade(state: State, asker: Asker, held: OpenState, access: int, deny: int) -> None:
     """Give a part back; it must be one that was opened so (RFC 8881 18.18.3).  Raises Nfs4Error(INVAL)."""
     if not held.access_seen >> access & 1 and access != held.access:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "no OPEN asked for that access")
@@ -153,7 +153,7 @@ def downgrade(state: State, compound: Compound, held: OpenState, access: int, de
     held.deny_seen = _subsets(held.deny_seen, deny)
     held.seqid = next_seqid(held.seqid)
     state.shares.replace(held.handle, held.key, access, deny)
-    held.save(compound.changes)
+    held.save(asker.changes)
 
 
 def _subsets(seen: int, most: int) -> int:

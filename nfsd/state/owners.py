@@ -8,13 +8,12 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from nfsd.errors import Nfs4Error, ReplayedResult
+from nfsd.errors import Nfs4Error
 from nfsd.state import records
 from statestore import OWNER, ChangeSet
 from xdr.generated import nfs4
 
 if TYPE_CHECKING:
-    from nfsd.compound import Compound
     from nfsd.state.clients import Client
 
 # A failure with one of these does not use up the sequence id (RFC 7530 9.1.7).
@@ -57,24 +56,21 @@ class SeqidOwner:
         kind = b"l" if is_lock_owner else b"o"
         self.key = client.key + hashlib.blake2b(kind + owner, digest_size=16).digest()
 
-    def begin(self, compound: Compound, seqid: int) -> None:
-        """Admit a request with this sequence id.
+    def is_retry(self, seqid: int, operation: int) -> bool:
+        """Whether a request is the last one again, and its reply was kept."""
+        return self.seqid == seqid and self.operation == operation and self.result is not None
 
-        Raises ReplayedResult for a retry of the last request, Nfs4Error(BAD_SEQID) for anything else but the next.
-        """
-        if self.seqid is not None:
-            asked = compound.operations[compound.index][0].number
-            if seqid == self.seqid and asked == self.operation and self.result is not None:
-                if self.handle and self.status == nfs4.NFS4_OK and self.operation == nfs4.OP_OPEN:
-                    compound.set_node(compound.server.namespace.resolve(self.handle))
-                raise ReplayedResult(self.status, self.result)
-            if seqid != (self.seqid + 1) & 0xFFFFFFFF:
-                raise Nfs4Error(nfs4.NFS4ERR_BAD_SEQID, f"sequence id {seqid} after {self.seqid}")
+    def begin(self, seqid: int) -> None:
+        """Admit a request that is no retry.  Raises Nfs4Error(BAD_SEQID) unless the sequence id is the next."""
+        if self.seqid is not None and seqid != (self.seqid + 1) & 0xFFFFFFFF:
+            raise Nfs4Error(nfs4.NFS4ERR_BAD_SEQID, f"sequence id {seqid} after {self.seqid}")
         self.asked = seqid
-        compound.owner = self
 
-    def remember(self, compound: Compound, operation: int, status: int, result: bytes) -> None:
-        """Count the request and keep its reply, unless its failure is one that does not count."""
+    def remember(self, changes: ChangeSet, operation: int, status: int, result: bytes, handle: bytes) -> None:
+        """Count the request and keep its reply, unless its failure is one that does not count.
+
+        `handle` is the current file handle then, which an OPEN's retry sets again.
+        """
         if status in _NOT_COUNTED:
             return
         self.seqid = self.asked
@@ -82,15 +78,15 @@ class SeqidOwner:
         self.status = status
         self.result = result
         if operation == nfs4.OP_OPEN:
-            self.handle = compound.current.handle if status == nfs4.NFS4_OK and compound.current else b""
+            self.handle = handle if status == nfs4.NFS4_OK else b""
         if self.client.confirmed:
-            compound.changes.put(OWNER, self.key, records.encode_owner(self))
+            changes.put(OWNER, self.key, records.encode_owner(self))
 
-    def begin_at(self, compound: Compound, seqid: int) -> None:
+    def begin_at(self, changes: ChangeSet, seqid: int) -> None:
         """Count from `seqid` on: a lock owner that comes with an open owner's request (RFC 7530 16.10.5)."""
         self.seqid = seqid
         self.result = None
-        compound.changes.put(OWNER, self.key, records.encode_owner(self))
+        changes.put(OWNER, self.key, records.encode_owner(self))
 
     def remove(self, changes: ChangeSet) -> None:
         """Remove its record."""

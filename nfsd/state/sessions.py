@@ -9,13 +9,13 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from nfsd.rpc.connection import Carried, Connection
 from nfsd.state import records
 from statestore import SLOT, STREAM, ChangeSet
+from xdr.codec import Buffer
 
 if TYPE_CHECKING:
-    from nfsd.compound import Compound
     from nfsd.state.clients import Client
-    from xdr.codec import Buffer
 
 _SLOT = struct.Struct(">II")
 _HAS_REPLY = 1
@@ -43,44 +43,42 @@ class Slot:
     `resumed` is set while the stored sequence id is only a lower bound.
     """
 
-    __slots__ = ("key", "number", "seqid", "reply", "running", "resumed", "used", "sequence", "asked")
+    __slots__ = ("key", "number", "seqid", "reply", "running", "resumed", "used", "sequence", "asked", "retries")
 
     def __init__(self, sessionid: bytes, number: int) -> None:
         self.key = sessionid + _NUMBER.pack(number)
         self.number = number
         self.seqid = 0
         self.reply: bytes | None = None
-        self.running: Compound | None = None
+        self.running: object | None = None
         self.resumed = False
         self.used = False
         self.sequence = 0
         self.asked: tuple[int, int] | None = None
+        self.retries: list[tuple[Connection, int]] = []
+        """Where the running request was sent again meanwhile, with its xid there."""
 
-    def finish(self, compound: Compound, body: list[Buffer]) -> list[Buffer]:
-        """The request has been evaluated: keep its reply where that was asked for or something changed.
+    def finish(
+        self, session: Session, body: list[Buffer], changes: ChangeSet, changed: bool, cache: bool
+    ) -> list[Buffer]:
+        """The request has been evaluated: keep its reply where that was asked for (`cache`) or something `changed`.
 
         Returns the body, joined where it was kept.
         """
         self.running = None
         self.seqid = self.sequence
-        changed = compound.mutated or bool(compound.changes.entries)
-        if not changed and not compound.cache_this:
+        if not changed and not cache:
             self.reply = None
             return body
-        session = compound.session
-        assert session is not None
-        reply: bytes | None = b"".join(body)
-        assert reply is not None
-        body = [reply]
-        if len(reply) > session.fore.reply_cached_max:
-            reply = None
+        joined = b"".join(body)
+        reply = joined if len(joined) <= session.fore.reply_cached_max else None
         self.reply = reply
         if changed and not session.destroyed:
             if reply is None:
-                compound.changes.put(SLOT, self.key, _SLOT.pack(self.seqid, 0))
+                changes.put(SLOT, self.key, _SLOT.pack(self.seqid, 0))
             else:
-                compound.changes.put(SLOT, self.key, _SLOT.pack(self.seqid, _HAS_REPLY) + reply)
-        return body
+                changes.put(SLOT, self.key, _SLOT.pack(self.seqid, _HAS_REPLY) + reply)
+        return [joined]
 
     def load(self, value: bytes) -> None:
         """Take over what the store has."""
@@ -90,7 +88,7 @@ class Slot:
         self.used = True
 
 
-class Session:
+class Session(Carried):
     """One session of a client."""
 
     __slots__ = (
@@ -112,8 +110,8 @@ class Session:
         self.resumed = False
         self.reply_size_max = fore.reply_size_max
         self.destroyed = False
-        self.connections: set[int] = set()
-        self.back_connections: set[int] = set()
+        self.connections: set[Connection] = set()
+        self.back_connections: set[Connection] = set()
 
     def slot(self, number: int) -> Slot:
         """The slot of that number, below len(slots); of a session that was loaded, its sequence id is a bound."""
@@ -123,7 +121,17 @@ class Session:
             slot.resumed = self.resumed
         return slot
 
-    def is_busy(self, but_for: Compound) -> bool:
+    def join(self, connection: Connection) -> None:
+        """A connection carries this session from now on."""
+        if connection.carry(self):
+            self.connections.add(connection)
+
+    def lost(self, connection: Connection) -> None:
+        """A connection that carried this session has ended."""
+        self.connections.discard(connection)
+        self.back_connections.discard(connection)
+
+    def is_busy(self, but_for: object) -> bool:
         """Whether other requests than this one are running."""
         return any(slot is not None and slot.running not in (None, but_for) for slot in self.slots)
 

@@ -28,7 +28,7 @@ from xdr.codec import XdrError
 from xdr.generated import nfs4, stored
 
 if TYPE_CHECKING:
-    from nfsd.compound import Compound
+    from nfsd.state.asker import Asker
     from nfsd.vfs.interface import Node
 
 log = get_logger()
@@ -117,21 +117,21 @@ class State:
 
     # -- stateids -----------------------------------------------------------------------------------------
 
-    def find(self, compound: Compound, stateid: nfs4.stateid4, node: Node | None = None) -> OpenState | LockState:
+    def find(self, asker: Asker, stateid: nfs4.stateid4, node: Node | None = None) -> OpenState | LockState:
         """The open or lock that a stateid names (RFC 8881 8.2.4), on that file if one is given.
 
         Raises Nfs4Error(BAD_STATEID, OLD_STATEID, STALE_STATEID).
         """
         seqid, other = stateid.seqid, stateid.other
-        if compound.minor and other == ANONYMOUS and seqid == 1:
-            if compound.stateid is None:
+        if asker.minor and other == ANONYMOUS and seqid == 1:
+            if asker.stateid is None:
                 raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "no current stateid")
-            seqid, other = compound.stateid
+            seqid, other = asker.stateid
         found = self.stateids.get(other)
         if found is None:
-            raise self._unknown(compound, other)
+            raise self._unknown(asker, other)
         client = found.client
-        if compound.client is not client and (compound.client is not None or client.family != bool(compound.minor)):
+        if asker.client is not client and (asker.client is not None or client.family != bool(asker.minor)):
             raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "another client's stateid")
         if node is not None:
             if found.handle != node.handle:
@@ -139,35 +139,35 @@ class State:
             if found.open.node is None:  # loaded from the store, and used for the first time
                 found.open.node = node
                 node.opens += 1
-        if seqid != found.seqid and not (compound.minor and seqid == 0):
+        if seqid != found.seqid and not (asker.minor and seqid == 0):
             if seqid < found.seqid or (found.seqid < 0x10000 and seqid > 0xFFFF0000):
                 raise Nfs4Error(nfs4.NFS4ERR_OLD_STATEID, f"seqid {seqid}, now {found.seqid}")
             raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, f"seqid {seqid}, now {found.seqid}")
-        if not compound.minor:
-            self._renew(found.client, compound)
+        if not asker.minor:
+            self._renew(found.client, asker)
         return found
 
-    def _unknown(self, compound: Compound, other: bytes) -> Nfs4Error:
+    def _unknown(self, asker: Asker, other: bytes) -> Nfs4Error:
         """Why a stateid is not known.  NFSv4.1 clients handle only BAD_STATEID well (RFC 7530 9.1.4.2 for 4.0)."""
-        if not compound.minor and other not in (ANONYMOUS, BYPASS):
+        if not asker.minor and other not in (ANONYMOUS, BYPASS):
             if other in self.expired_stateids:
                 return Nfs4Error(nfs4.NFS4ERR_EXPIRED, "its client's state was removed")
             if self.instances.is_foreign(other):
                 return Nfs4Error(nfs4.NFS4ERR_STALE_STATEID, "no server of this store made it")
         return Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "unknown stateid")
 
-    def _renew(self, client: Client, compound: Compound) -> None:
+    def _renew(self, client: Client, asker: Asker) -> None:
         """A stateid of NFSv4.0 renews its client's lease (RFC 7530 9.5)."""
-        client.renewed = compound.now
+        client.renewed = asker.now
 
-    def find_open(self, compound: Compound, stateid: nfs4.stateid4, node: Node) -> OpenState:
+    def find_open(self, asker: Asker, stateid: nfs4.stateid4, node: Node) -> OpenState:
         """The same for an operation that takes an open stateid only.  Raises Nfs4Error(BAD_STATEID, ...)."""
-        found = self.find(compound, stateid, node)
+        found = self.find(asker, stateid, node)
         if not isinstance(found, OpenState):
             raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "a lock stateid where an open one is needed")
         return found
 
-    def check_io(self, compound: Compound, stateid: nfs4.stateid4, node: Node, write: bool) -> OpenState | None:
+    def check_io(self, asker: Asker, stateid: nfs4.stateid4, node: Node, write: bool) -> OpenState | None:
         """Whether READ, WRITE or a change of size may go on under this stateid (RFC 8881 8.2.3, 9.1.2).
 
         Returns the open, or None for the special stateids: the caller's permission on the file then decides.
@@ -175,55 +175,55 @@ class State:
         """
         other, seqid = stateid.other, stateid.seqid
         if other == ANONYMOUS and seqid == 0 or other == BYPASS and seqid == _SEQID_MAX:
-            self.check_blackout(compound, node.handle, compound.client)
+            self.check_blackout(asker, node.handle, asker.client)
             if write or other == ANONYMOUS:
                 access = nfs4.OPEN4_SHARE_ACCESS_WRITE if write else nfs4.OPEN4_SHARE_ACCESS_READ
-                opens.check_shares(self, compound, node.handle, access, 0, nfs4.NFS4ERR_LOCKED)
+                opens.check_shares(self, asker, node.handle, access, 0, nfs4.NFS4ERR_LOCKED)
             return None
-        held = self.find(compound, stateid, node).open
+        held = self.find(asker, stateid, node).open
         if held.seqid_owner is not None and not held.seqid_owner.confirmed:
             raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "the open owner has not been confirmed")
         if write and not held.access & nfs4.OPEN4_SHARE_ACCESS_WRITE:
             raise Nfs4Error(nfs4.NFS4ERR_OPENMODE, "opened for reading only")
         return held
 
-    def check_write_access(self, compound: Compound, stateid: nfs4.stateid4, node: Node) -> bool:
+    def check_write_access(self, asker: Asker, stateid: nfs4.stateid4, node: Node) -> bool:
         """Whether a change of size may go on; True if an open allows it whatever the file's permissions say."""
-        return self.check_io(compound, stateid, node, True) is not None
+        return self.check_io(asker, stateid, node, True) is not None
 
     # -- clients ------------------------------------------------------------------------------------------
 
-    def take_from_expired(self, compound: Compound, client: Client) -> bool:
+    def take_from_expired(self, asker: Asker, client: Client) -> bool:
         """Remove a client that only holds its state by courtesy, because somebody conflicts with it."""
-        if client is compound.client or not self.clients.is_expired(client, compound.now):
+        if client is asker.client or not self.clients.is_expired(client, asker.now):
             return False
         log.info("client.expired", client=client.label, opens=len(client.opens), reason="conflict")
-        self.remove_client(compound.changes, client)
+        self.remove_client(asker.changes, client)
         return True
 
     def has_returned(self, client: Client) -> bool:
         """Whether a client has been heard of since this server took over."""
         return client.renewed > self._started
 
-    def refusal(self, compound: Compound, handle: bytes, holder: Client, status: int) -> int:
+    def refusal(self, asker: Asker, handle: bytes, holder: Client, status: int) -> int:
         """How a conflict with `holder` is answered: `status`, or DELAY while it may still be on its way back."""
         blackouts = self.blackouts
         if blackouts.waiting is None or self.has_returned(holder):
             return status
-        waits = blackouts.waits_for(compound, handle, holder)
+        waits = blackouts.waits_for(asker, handle, holder)
         return nfs4.NFS4ERR_DELAY if waits and blackouts.waiting.retry else status
 
-    def check_blackout(self, compound: Compound, handle: bytes, client: Client | None) -> None:
+    def check_blackout(self, asker: Asker, handle: bytes, client: Client | None) -> None:
         """Whether a file is free of claims that others may still make.  Raises Nfs4Error(GRACE)."""
         reclaim = self.reclaim
         if reclaim is None:
             return
         identity = client.identity if client is not None else b""
-        if reclaim.is_blacked_out(handle, identity, compound.now):
+        if reclaim.is_blacked_out(handle, identity, asker.now):
             reclaim.waiting.refusals[handle] += 1
-            self.blackouts.count(compound, handle, "file", "takeover")
+            self.blackouts.count(asker, handle, "file", "takeover")
             raise Nfs4Error(nfs4.NFS4ERR_GRACE, "its holder may still claim it")
-        self._expire_claims(handle, compound.now, compound.changes)
+        self._expire_claims(handle, asker.now, asker.changes)
 
     def wait_for_holders(self, waiting: Waiting) -> None:
         """After a start: what was loaded is blacked out until its holders have returned."""

@@ -18,8 +18,8 @@ from nfsd.vfs import attributes, credentials, syscalls
 from nfsd.vfs.cache import NodeCache
 from nfsd.vfs.handles import TABLE, HandleCodec
 from nfsd.vfs.interface import Credentials, Node, StaleHandle
+from nfsd.vfs.objects import ROOT_ID, Commit, ObjectTable, Row
 from nfsd.vfs.posix import PATH_FLAGS, PosixFileSystem
-from nfsd.vfs.table import ROOT_ID, Commit, ObjectTable, Row
 
 if TYPE_CHECKING:
     from nfsd.exports.export import Export

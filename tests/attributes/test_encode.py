@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import struct
-import types
 from pathlib import Path
 
 import pytest
 
 from nfsd import attributes
-from nfsd.attributes import table
-from nfsd.attributes.encode import PLANS_MAX, _plans
+from nfsd.attributes import rows
+from nfsd.attributes.encode import PLANS_MAX, Environment, _plans
 from nfsd.attributes.verify import split
 from nfsd.attributes.wire import bitmap
 from nfsd.errors import Nfs4Error
@@ -41,8 +40,10 @@ class OneFile(FileSystem):
         return 4711
 
 
-def environment(minor: int) -> types.SimpleNamespace:
-    return types.SimpleNamespace(minor=minor, config=types.SimpleNamespace(lease_time_s=33))
+def environment(minor: int) -> Environment:
+    found = Environment()
+    found.minor, found.lease_time_s = minor, 33
+    return found
 
 
 def node_of(fs: FileSystem, kind: int = stat.S_IFREG) -> Node:
@@ -67,15 +68,15 @@ def path(tmp_path: Path) -> Path:
 
 def test_encode_every_attribute(path: Path) -> None:
     """Every readable attribute of every minor version is returned when asked for, in one piece."""
-    for minor in table.MINOR_VERSIONS:
-        mask = table.SUPPORTED[minor] & ~table.WRITE_ONLY[minor]
-        assert set(values_of(minor, mask, path)) == {n for n in table.ATTRIBUTES if mask >> n & 1}
+    for minor in rows.MINOR_VERSIONS:
+        mask = rows.SUPPORTED[minor] & ~rows.WRITE_ONLY[minor]
+        assert set(values_of(minor, mask, path)) == {n for n in rows.ATTRIBUTES if mask >> n & 1}
 
 
 def test_encode_values(path: Path) -> None:
     """Single values have the wire form of the RFC's types."""
     st = path.stat()
-    values = values_of(2, table.SUPPORTED[2] & ~table.WRITE_ONLY[2], path)
+    values = values_of(2, rows.SUPPORTED[2] & ~rows.WRITE_ONLY[2], path)
     pack = struct.pack
     expected = {
         nfs4.FATTR4_TYPE: pack(">I", nfs4.NF4REG),
@@ -102,7 +103,7 @@ def test_encode_values(path: Path) -> None:
         nfs4.FATTR4_MOUNTED_ON_FILEID: pack(">Q", 4711),
         nfs4.FATTR4_CLONE_BLKSIZE: pack(">I", 4096),
         nfs4.FATTR4_XATTR_SUPPORT: pack(">I", 1),
-        nfs4.FATTR4_SUPPORTED_ATTRS: bitmap(table.SUPPORTED[2]),
+        nfs4.FATTR4_SUPPORTED_ATTRS: bitmap(rows.SUPPORTED[2]),
     }
     assert {number: values[number] for number in expected} == expected
 
@@ -160,7 +161,7 @@ def test_encode_write_only(path: Path) -> None:
 def test_encode_fattr_is_what_the_codec_packs(path: Path) -> None:
     """The ready fattr4 has the bytes of the general codec."""
     node, st, c = node_of(OneFile()), path.stat(), environment(1)
-    mask = table.SUPPORTED[1] & ~table.WRITE_ONLY[1]
+    mask = rows.SUPPORTED[1] & ~rows.WRITE_ONLY[1]
     packer = nfs4.Nfs4Packer()
     packer.pack_fattr4(nfs4.fattr4(*attributes.encode(c, node, st, mask)))
     assert attributes.encode_fattr(c, node, st, mask) == packer.get_buffer()
@@ -177,18 +178,18 @@ def test_rdattr_error_fattr() -> None:
 def test_supported_by_minor_version() -> None:
     """4.0 offers nothing that came with 4.1 or 4.2; the mandatory ones are offered everywhere."""
     mandatory = sum(1 << number for number in (*range(12), nfs4.FATTR4_FILEHANDLE))
-    for minor in table.MINOR_VERSIONS:
-        assert table.SUPPORTED[minor] & mandatory == mandatory
-    assert table.SUPPORTED[0] < 1 << (nfs4.FATTR4_MOUNTED_ON_FILEID + 1)
-    assert table.SUPPORTED[1] >> nfs4.FATTR4_SUPPATTR_EXCLCREAT & 1
-    assert not table.SUPPORTED[1] >> nfs4.FATTR4_XATTR_SUPPORT & 1
-    assert table.SUPPORTED[2] >> nfs4.FATTR4_XATTR_SUPPORT & 1
+    for minor in rows.MINOR_VERSIONS:
+        assert rows.SUPPORTED[minor] & mandatory == mandatory
+    assert rows.SUPPORTED[0] < 1 << (nfs4.FATTR4_MOUNTED_ON_FILEID + 1)
+    assert rows.SUPPORTED[1] >> nfs4.FATTR4_SUPPATTR_EXCLCREAT & 1
+    assert not rows.SUPPORTED[1] >> nfs4.FATTR4_XATTR_SUPPORT & 1
+    assert rows.SUPPORTED[2] >> nfs4.FATTR4_XATTR_SUPPORT & 1
 
 
 def test_exclcreat_has_mode_and_no_times() -> None:
     """An exclusive create keeps its verifier in the times, so they cannot be set with it."""
-    assert table.EXCLCREAT[1] >> nfs4.FATTR4_MODE & 1
-    assert not table.EXCLCREAT[1] >> nfs4.FATTR4_TIME_MODIFY_SET & 1
+    assert rows.EXCLCREAT[1] >> nfs4.FATTR4_MODE & 1
+    assert not rows.EXCLCREAT[1] >> nfs4.FATTR4_TIME_MODIFY_SET & 1
 
 
 def test_plans_are_bounded(path: Path) -> None:

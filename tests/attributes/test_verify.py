@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import struct
-import types
 from pathlib import Path
 
 import pytest
 
 from nfsd import attributes
-from nfsd.attributes import table
+from nfsd.attributes import rows
+from nfsd.attributes.encode import Environment
 from nfsd.errors import Nfs4Error
 from nfsd.vfs.interface import FileSystem, Node
 from xdr.generated import nfs4
@@ -21,7 +21,8 @@ SIZE = 1 << nfs4.FATTR4_SIZE
 
 
 def same(path: Path, mask: int, values: bytes, minor: int = 0) -> bool:
-    c = types.SimpleNamespace(minor=minor, config=types.SimpleNamespace(lease_time_s=1))
+    c = Environment()
+    c.minor, c.lease_time_s = minor, 1
     return attributes.same(c, NODE, path.stat(), mask, values)
 
 
@@ -67,5 +68,5 @@ def test_verify_not_comparable(tmp_path: Path) -> None:
 
 def test_verify_every_row_has_a_shape() -> None:
     """A row without a struct format says how long its value is."""
-    for row in table.ATTRIBUTES.values():
+    for row in rows.ATTRIBUTES.values():
         assert row.format or not row.readable or row.shape in ("opaque", "bitmap")

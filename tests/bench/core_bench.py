@@ -19,8 +19,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from nfsd import rpc  # noqa: E402
+from nfsd.compound.dispatch import Dispatcher  # noqa: E402
 from nfsd.config import load_config  # noqa: E402
+from nfsd.rpc import message  # noqa: E402
+from nfsd.rpc.connection import Connection  # noqa: E402
 from nfsd.server import Server  # noqa: E402
 from xdr.generated import nfs4  # noqa: E402
 
@@ -28,24 +30,16 @@ BATCH = 16
 ROUNDS = 400
 
 
-class Wire:
+class Wire(Connection):
     """A connection that keeps what it is sent."""
 
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.peer = "127.0.0.1:700"
-        self.address = "127.0.0.1"
-        self.port = 700
-        self.number = 1
-        self.callers: dict[Any, Any] = {}
-        self.last: bytes = b""
+    def __init__(self) -> None:
+        super().__init__(1, "127.0.0.1", 700)
+        self.replies: list[bytes] = []
 
-    def joined(self, session: Any) -> None:
-        """Nothing to remember."""
-
-    def reply(self, xid: int, body: list[Any], ticket: int) -> None:
+    def reply(self, xid: int, body: list[Any]) -> None:
         """Encode as the transport does."""
-        self.last = b"".join([rpc.success(xid, sum(map(len, body))), *body])
+        self.replies.append(b"".join([message.success(xid, sum(map(len, body))), *body]))
 
     def reply_whole(self, record: bytes) -> None:
         """An error of the RPC layer: the benchmark is wrong."""
@@ -56,8 +50,11 @@ class Driver:
     """Sends compounds in-process, one session, slots 0 to 15."""
 
     def __init__(self, server: Server) -> None:
-        self.server = server
-        self.wire = Wire(server)
+        assert server._taken is not None
+        engine = server._taken.engine
+        self.dispatch = Dispatcher(engine).dispatch
+        self.outbox = engine.outbox
+        self.wire = Wire()
         self.seqids = [0] * BATCH
         self.sessionid = b""
 
@@ -71,9 +68,9 @@ class Driver:
 
     def call(self, record: bytes) -> nfs4.COMPOUND4res:
         """Run one call now and decode its reply."""
-        self.server.dispatch(self.wire, rpc.decode_call(record))  # type: ignore[arg-type]
-        self.server.store.flush()
-        result = nfs4.Nfs4Unpacker(self.wire.last, 28).unpack_COMPOUND4res()
+        self.dispatch(self.wire, message.decode_call(record))
+        self.outbox.flush()
+        result = nfs4.Nfs4Unpacker(self.wire.replies.pop(), 28).unpack_COMPOUND4res()
         assert result.status == nfs4.NFS4_OK, result
         return result
 
@@ -104,12 +101,11 @@ class Driver:
         replies: list[bytes] = []
         for _ in range(ROUNDS):
             records = [make(slot) for slot in range(BATCH)]
-            replies = []
+            self.wire.replies = replies = []
             began = time.process_time_ns()
             for record in records:
-                self.server.dispatch(self.wire, rpc.decode_call(record))  # type: ignore[arg-type]
-                replies.append(self.wire.last)
-            self.server.store.flush()
+                self.dispatch(self.wire, message.decode_call(record))
+            self.outbox.flush()
             spent += time.process_time_ns() - began
         return spent / ROUNDS / BATCH / 1000, replies
 

@@ -27,7 +27,7 @@ import threading
 import time
 from pathlib import Path
 
-from nfsd.control import ControlError, ask
+from nfsd.admin.control import ControlError, ask
 from nfsd.state.clients import Client
 from nfsd.state.ids import Instances
 from nfsd.state.locks import LockState

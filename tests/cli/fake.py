@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from nfsd.control import ControlError
-from nfsd.metrics import Snapshot
+from nfsd.admin.control import ControlError
+from nfsd.admin.metrics import Snapshot
 
 
 class FakeServer:
@@ -19,6 +19,7 @@ class FakeServer:
         self.events: list[str] = []
         self.expired: list[int] = []
         self.start_error: Exception | None = None
+        self.target = self
 
     async def start(self) -> None:
         """Note it, and fail if the test wants that."""

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 import statestore
+from nfsd.admin.control import ControlServer
 from nfsd.cli import main
-from nfsd.control import ControlServer
 from tests.cli.fake import FakeServer
 from xdr.generated import stored
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from nfsd import control
-from nfsd.control import ControlError, ControlServer, NoServer, ask
+from nfsd.admin import control
+from nfsd.admin.control import ControlError, ControlServer, NoServer, ask
 from tests.cli.fake import FakeServer
 
 

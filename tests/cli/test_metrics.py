@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from nfsd.admin.metrics import MetricsServer
 from nfsd.config import Address
-from nfsd.metrics import MetricsServer
 from tests.cli.fake import FakeServer
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from nfsd.admin.control import ControlError, ask
 from nfsd.cli import serve as serve_command
 from nfsd.config import Config, load_config
-from nfsd.control import ControlError, ask
 from tests.cli.fake import FakeServer
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from nfsd.control import ControlError, ask
+from nfsd.admin.control import ControlError, ask
 from tests.pair.process import ROOT, until
 from tests.wire.client import Connection
 

@@ -18,9 +18,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from nfsd.cli import main
+from nfsd.compound.dispatch import Dispatcher
 from nfsd.ops import io
-from nfsd.server import Server
-from nfsd.transport import Connection
+from nfsd.rpc.connection import TcpConnection
 from statestore import LmdbStore
 from tests.once.harness import Boundaries, patched
 
@@ -60,8 +60,8 @@ def surround(stopper: Stopper, owner: type, method: str, name: str) -> None:
 def run() -> None:
     """The command line, with boundaries."""
     stopper = Stopper(Path(os.environ["UNDERSTUDY_STAGE"]))
-    surround(stopper, Server, "dispatch", "request")
-    surround(stopper, Connection, "_write", "reply")
+    surround(stopper, Dispatcher, "dispatch", "request")
+    surround(stopper, TcpConnection, "_write", "reply")
     surround(stopper, LmdbStore, "_write", "commit")
     real_write = os.pwrite
     io.os = SimpleNamespace(  # type: ignore[attr-defined]

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from nfsd.admin.control import ControlError
 from nfsd.cli.ask import EXIT_CODES
-from nfsd.control import ControlError
 from tests.pair.process import until
 from tests.wire import operations as ops
 from tests.wire.client import Connection, Opened, Session, mount

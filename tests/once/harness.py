@@ -18,10 +18,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nfsd import rpc
+from nfsd.compound.dispatch import Dispatcher
+from nfsd.compound.engine import Engine
 from nfsd.config import load_config
-from nfsd.server import Server
+from nfsd.config.model import Config
+from nfsd.durable.faults import Faults
+from nfsd.durable.outbox import Outbox
+from nfsd.durable.threads import Threads
+from nfsd.exports import Namespace
+from nfsd.resume.edge import of_this_machine
+from nfsd.resume.exports import Commit, Exports
+from nfsd.resume.load import Rows
+from nfsd.resume.takeover import take_over
+from nfsd.rpc.connection import Connection
+from nfsd.rpc.message import decode_call
+from nfsd.state.state import State
 from nfsd.vfs import attributes, cache, kernelmode, posix, syscalls, tablemode, tombs
+from nfsd.vfs.process import prepare_process
 from statestore import LmdbStore
 from statestore.queueing import ThreadQueue
 from tests.once.disk import Disk
@@ -171,27 +184,72 @@ def _wrapped(boundaries: Boundaries, name: str, real: Callable[..., Any]) -> Cal
     return lambda *given: boundaries.change(name, real, given, {})
 
 
-class Wire:
+class Wire(Connection):
     """A connection that keeps the last reply; it has left once its ticket was durable."""
 
     def __init__(self, number: int) -> None:
-        self.peer = "127.0.0.1:700"
-        self.address = "127.0.0.1"
-        self.port = 700
-        self.number = number
-        self.callers: dict[Any, Any] = {}
+        super().__init__(number, "127.0.0.1", 700)
         self.body: bytes | None = None
 
-    def joined(self, session: Any) -> None:
-        """Nothing to remember."""
-
-    def reply(self, xid: int, body: list[Any], ticket: int) -> None:
+    def reply(self, xid: int, body: list[Any]) -> None:
         """Keep it."""
         self.body = b"".join(body)
 
     def reply_whole(self, record: bytes) -> None:
         """An error of the RPC layer: the test is wrong."""
         raise AssertionError(record)
+
+
+class Life:
+    """One life of the server: its parts without sockets and threads.  `end` takes back what the kernel would."""
+
+    def __init__(self, config: Config, boundaries: Boundaries) -> None:
+        self._config = config
+        self._boundaries = boundaries
+        self._namespace: Namespace | None = None
+        self._store: LmdbStore | None = None
+        self._loop = asyncio.new_event_loop()
+
+    def begin(self) -> None:
+        """Take over what is stored.  Raises Crash."""
+        prepare_process()
+        config, edge = self._config, of_this_machine()
+        self.outbox = Outbox(self._opened, self._loop)
+        self.exports = Exports(config, edge)
+        threads = Threads(self._loop.call_soon_threadsafe)
+        self.taken = self._loop.run_until_complete(
+            take_over(config, self.outbox, threads, Faults(), edge, self._exported)
+        )
+        self.engine: Engine = self.taken.engine
+        self.state: State = self.engine.services.state
+        self.namespace = self.engine.services.namespace
+        self.dispatch = Dispatcher(self.engine).dispatch
+
+    def _opened(self, on_durable: Callable[[int], None]) -> LmdbStore:
+        self._store = self._boundaries.open_store(
+            self._config.state,
+            level=self._config.durability,
+            on_durable=on_durable if self._config.durability == "power" else None,
+            on_failure=Faults().store_failed,
+        )
+        return self._store
+
+    def _exported(self, secret: bytes, rows: Rows, commit: Commit) -> Namespace:
+        self._namespace = self.exports.open(secret, rows, commit)
+        return self._namespace
+
+    def end(self) -> None:
+        """The process has ended: its store, its descriptors, its loop."""
+        store = self._store
+        if store is not None:
+            if isinstance(store, ThreadQueue):
+                store._queue.clear()
+                store._stop()
+            store._env.close()
+            os.close(store._lock)
+        if self._namespace is not None:
+            self._namespace.close()
+        self._loop.close()
 
 
 class World:
@@ -220,7 +278,7 @@ class World:
         self.xid = 0
         self.uid = 0
         self.wires = 0
-        self.server: Server
+        self.life: Life
         self.start()
 
     def start(self) -> None:
@@ -235,15 +293,10 @@ class World:
             },
             exports=[f"{self.export}=/,insecure,no_root_squash{self.options}"],
         )
-        self.loop = asyncio.new_event_loop()
-        self.server = Server(config, open_store=self.boundaries.open_store)
         self.wires += 1
         self.wire = Wire(self.wires)
-        self.loop.run_until_complete(self.server.start())
-        # Threads would take their turns by the loop, which does not turn here.
-        assert self.server._threads is not None
-        self.server._threads.shutdown()
-        self.server._threads = None
+        self.life = Life(config, self.boundaries)
+        self.life.begin()
 
     def die(self, kept: int | None = None) -> None:
         """The process has ended: what the kernel takes back, and nothing more.
@@ -251,19 +304,7 @@ class World:
         With `kept` the power has gone: of the changes that were not on the disk only so many are there.
         """
         self.boundaries.armed = False
-        server = self.server
-        if isinstance(server.store, ThreadQueue):
-            server.store._queue.clear()
-            server.store._stop()
-        server.store._env.close()
-        os.close(server.store._lock)
-        for listener in (*server._accepting, *server._listeners):
-            listener.close()
-        if server._threads is not None:
-            server._threads.shutdown()
-        if hasattr(server, "namespace"):
-            server.namespace.close()
-        self.loop.close()
+        self.life.end()
         self.boundaries.dead = False
         if self.boundaries.disk is not None:
             if kept is not None:
@@ -281,8 +322,8 @@ class World:
     def send(self, record: bytes) -> bytes:
         """One call; its reply's body once that may leave."""
         self.wire.body = None
-        self.server.dispatch(self.wire, rpc.decode_call(record))  # type: ignore[arg-type]
-        self.server._flush()
+        self.life.dispatch(self.wire, decode_call(record))
+        self.life.outbox.flush()
         assert self.wire.body is not None
         return self.wire.body
 

@@ -16,10 +16,8 @@ from typing import Any
 
 import pytest
 
-from nfsd import losses, recovery
-from nfsd.duplicates import record_key
-from nfsd.server import Server
-from nfsd.state import salvage
+from nfsd.resume import losses, requests, salvage
+from nfsd.state.reply_cache import record_key
 from statestore import (
     ANSWER,
     GRANT,
@@ -40,7 +38,7 @@ from statestore import (
     kind_name,
     verify,
 )
-from tests.once.harness import Boundaries, Crash, World
+from tests.once.harness import Boundaries, Crash, Life, World
 from tests.once.scenarios import Client
 from tests.wire import operations as ops
 from tests.wire.store import Records, holder_of, rewrite, stored_records
@@ -70,7 +68,7 @@ class Log:
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     """The log of what concerns lost records and intents."""
     found = Log()
-    for module in (losses, recovery, salvage):
+    for module in (losses, requests, salvage):
         monkeypatch.setattr(module, "log", found)
     return found
 
@@ -100,7 +98,7 @@ def populated(boundaries: Boundaries, directory: Path, handles: str = "kernel") 
     changes.put(GRANT, b"grant", b"of no use yet")
     changes.put(META, b"verifier", bytes(4))
     changes.put(META, b"blackout.unreadable", b"nonsense")
-    world.server.commit_now(changes)
+    world.life.outbox.commit_now(changes)
     # The unreadable one is put aside: a record of that kind too.
     world.restart()
     dying = Client(world, 1, b"dying")
@@ -121,8 +119,8 @@ class Sweep:
         self.sound = stored_records(self.state)
         self.content = (self.state / "data.mdb").read_bytes()
         world.start()
-        self.whole = facts(world.server)
-        self.kept = len(world.server.quarantine)
+        self.whole = facts(world.life)
+        self.kept = len(world.life.taken.quarantine)
         world.die()
         log.said.clear()
 
@@ -149,7 +147,7 @@ class Sweep:
             self.world.die()
         self.log.said.clear()
         self.world.start()
-        again = len(self.world.server.quarantine)
+        again = len(self.world.life.taken.quarantine)
         self.world.die()
         assert self.log.count("record.damaged", "record.left_out") == 0
         assert again >= self.kept + (kind != QUARANTINE)
@@ -157,20 +155,20 @@ class Sweep:
 
     def check(self, kind: int, key: bytes) -> None:
         """The damage is said, and nothing is there but what the damage leaves, unchanged."""
-        server = self.world.server
+        life = self.world.life
         said = [str(fields["record"]) for event, fields in self.log.said if event == "record.damaged"]
         assert len(said) == 1 and said[0].startswith(f"{kind_name(kind)} {key.hex()}: ")
-        found = facts(server)
+        found = facts(life)
         changed = {fact for fact in found if self.whole.get(fact) != found[fact]}
         assert not changed
         gone = set(self.whole) - set(found)
         assert gone == costs(self.sound, self.whole, kind, key)
-        assert server.recovered["undecidable"] == (kind == INTENT)
+        assert life.engine.counters.recovered["undecidable"] == (kind == INTENT)
 
 
-def facts(server: Server) -> Facts:
+def facts(life: Life) -> Facts:
     """What a server holds of its store, by the record that it has it from."""
-    state = server.state
+    state = life.state
     found: Facts = {}
     for client in state.clients:
         found[HOLDER, client.key] = client.owner, client.verifier, client.create_sequence
@@ -189,7 +187,7 @@ def facts(server: Server) -> Facts:
             found[RANGE, lock.key] = lock.owner, lock.seqid, [(each.start, each.end) for each in lock.held()]
     for handle in state.unlinked:
         found[PENDING, handle] = True
-    for key, reply in server.duplicates._replies.items():
+    for key, reply in life.engine.replies._replies.items():
         found[ANSWER, record_key(key)] = reply
     return found
 
@@ -297,7 +295,7 @@ def test_corruption_names(boundaries: Boundaries, directory: Path, log: Log) -> 
         log.said.clear()
         world.start()
         assert log.count("record.damaged") == 1
-        [tree] = world.server.namespace.trees()
+        [tree] = world.life.namespace.trees()
         known, number = tree.table.rows, int.from_bytes(stored_key[2:], "big")  # type: ignore[attr-defined]
         assert number not in known and len(known) >= len(rows) - 2
         Client(world, 1, b"new").ok(ops.putrootfh(), ops.mkdir(b"new%d" % number))

@@ -109,9 +109,9 @@ def check_retry(run: Run, reference: Reference) -> None:
     if run.is_kept(body):
         assert run.world.send(run.record) == body
         assert run.world.tree() == reference.after
-    run.world.server.store.flush()
-    assert "INTENT" not in {kind_name(kind) for kind, _key, _value in run.world.server.store.load()}
-    assert not run.world.server.recovered["undecidable"]
+    run.world.life.outbox.store.flush()
+    assert "INTENT" not in {kind_name(kind) for kind, _key, _value in run.world.life.outbox.store.load()}
+    assert not run.world.life.engine.counters.recovered["undecidable"]
     run.client.ok(ops.putfh(run.client.root))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nfsd import rpc
+from nfsd.rpc.message import decode_call
 from nfsd.vfs.interface import Node
 from statestore import INTENT
 from tests.once.harness import Boundaries, Wire, World, decoded
@@ -25,14 +25,14 @@ class Disk:
         self.synced: list[bytes] = []
         self.undecided: list[bool] = []
         self.failing = False
-        tree = world.server.namespace.root().fs
+        tree = world.life.namespace.root().fs
         real = tree.sync
 
         def sync(node: Node) -> None:
             if self.failing:
                 raise OSError(5, "no disk")
             self.synced.append(node.handle)
-            self.undecided.append(any(kind == INTENT for kind, _key, _value in world.server.store.load()))
+            self.undecided.append(any(kind == INTENT for kind, _key, _value in world.life.outbox.store.load()))
             real(node)
 
         tree.sync = sync  # type: ignore[method-assign]
@@ -43,14 +43,14 @@ def disk(boundaries: Boundaries, directory: Path) -> Iterator[Disk]:
     """A world whose store is synced."""
     world = World(boundaries, directory, durability="power")
     yield Disk(world)
-    world.server.store.wait(world.server.store_ticket())
+    world.life.outbox.store.wait(world.life.outbox.last_ticket)
     world.close()
 
 
 def settled(disk: Disk, record: bytes) -> Any:
     """Send a request, let everything become durable, and return the reply."""
     reply = decoded(disk.world.send(record))
-    disk.world.server.store.wait(disk.world.server.store_ticket())
+    disk.world.life.outbox.store.wait(disk.world.life.outbox.last_ticket)
     return reply
 
 
@@ -88,7 +88,7 @@ def test_reading_syncs_nothing(disk: Disk) -> None:
     assert disk.synced == []
 
 
-def test_failing_sync_stops(disk: Disk) -> None:
+def test_failing_sync_stops(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the disk fails nobody is told that the change was made."""
     client = Client(disk.world, 1)
     stopped: list[BaseException] = []
@@ -97,7 +97,7 @@ def test_failing_sync_stops(disk: Disk) -> None:
         stopped.append(error)
         raise SystemExit(70)
 
-    disk.world.server.sync_failed = stop  # type: ignore[method-assign]
+    monkeypatch.setattr(disk.world.life.engine.faults, "sync_failed", stop)
     disk.failing = True
     record = client.record(ops.putfh(client.root), ops.mkdir(b"made"))
     with pytest.raises(SystemExit):
@@ -114,13 +114,15 @@ class Threads:
 
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.waiting: list[tuple[Any, Any]] = []
-        monkeypatch.setattr(world.server, "in_thread", lambda work, done: self.waiting.append((work, done)))
+        self.outbox = world.life.outbox
+        monkeypatch.setattr(world.life.engine.threads, "run", lambda work, done: self.waiting.append((work, done)))
 
     def run(self) -> None:
-        """Do what waits, the oldest first."""
+        """Do what waits, the oldest first, and let the replies leave."""
         while self.waiting:
             work, done = self.waiting.pop(0)
             done(work(), None)
+        self.outbox.flush()
 
 
 def dispatched(world: World, *records: bytes) -> list[Wire]:
@@ -128,7 +130,7 @@ def dispatched(world: World, *records: bytes) -> list[Wire]:
     wires = []
     for record in records:
         wires.append(Wire(100 + len(wires)))
-        world.server.dispatch(wires[-1], rpc.decode_call(record))  # type: ignore[arg-type]
+        world.life.dispatch(wires[-1], decode_call(record))
     return wires
 
 
@@ -153,7 +155,7 @@ def test_change_waits_for_one_in_doubt(disk: Disk, monkeypatch: pytest.MonkeyPat
     for wire in (making, removing, elsewhere):
         assert wire.body is not None and decoded(wire.body).status == nfs4.NFS4_OK
     assert not (world.export / "d").exists()
-    assert not world.server.in_flight.nodes
+    assert not world.life.engine.in_doubt.nodes
 
 
 def test_stopping_leaves_what_waits(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +168,7 @@ def test_stopping_leaves_what_waits(disk: Disk, monkeypatch: pytest.MonkeyPatch)
         client.record(ops.putfh(client.root), ops.mkdir(b"d")),
         second.record(ops.putfh(second.root), ops.mkdir(b"e")),
     )
-    world.server.in_flight.close()
+    world.life.engine.in_doubt.close()
     threads.run()
     assert making.body is not None and waiting.body is None
     assert not (world.export / "e").exists()

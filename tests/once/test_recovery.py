@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from nfsd import duplicates, recovery, rpc
-from nfsd.duplicates import DuplicateCache
+from nfsd.resume import requests
+from nfsd.rpc.message import decode_call
+from nfsd.state import reply_cache
 from nfsd.state.blackout import EXPORT, Blackout, Blackouts
+from nfsd.state.reply_cache import ReplyCache
 from statestore import ANSWER, INTENT, ChangeSet
 from tests.once.harness import Boundaries, Crash, World, decoded
 from tests.once.scenarios import Client, rename
@@ -89,12 +91,12 @@ def test_retry_after_somebody_removed_it(world: World, minor: int) -> None:
 def test_begun_before_a_blackout(world: World, minor: int, kind: str) -> None:
     """What had begun is carried on though its export has been blacked out since; what comes later waits."""
     client = Client(world, minor)
-    changes, now = ChangeSet(), world.server.now()
+    changes, now = ChangeSet(), world.life.engine.now()
     # Only its record is there before the crash.
-    Blackouts(world.server.state.blackouts.wall_offset_s).begin(
+    Blackouts(world.life.state.blackouts.wall_offset_s).begin(
         Blackout(EXPORT, b"/", "/", until=now + 600, retry=True), now, changes
     )
-    world.server.commit_now(changes)
+    world.life.outbox.commit_now(changes)
     making = ops.mkdir(b"made") if kind == "mkdir" else client.opening(b"made", ops.unchecked())
     record = client.record(ops.putfh(client.root), making)
     die_after(world, "mkdir" if kind == "mkdir" else "open", record)
@@ -157,8 +159,8 @@ def test_request_that_waited_for_a_thread(world: World, monkeypatch: pytest.Monk
     )  # fmt: skip
     waiting: list[object] = []
     with monkeypatch.context() as patch:
-        patch.setattr(world.server, "in_thread", lambda work, _done: waiting.append(work))
-        world.server.dispatch(world.wire, rpc.decode_call(record))  # type: ignore[arg-type]
+        patch.setattr(world.life.engine.threads, "run", lambda work, _done: waiting.append(work))
+        world.life.dispatch(world.wire, decode_call(record))
     assert waiting
     other.ok(ops.putfh(other.root), ops.remove(b"f"))
     assert not (world.export / "f").exists()
@@ -197,7 +199,7 @@ def test_undecidable_session(world: World) -> None:
     die_after(world, "rename", record)
     (world.export / "new").rename(world.export / "elsewhere")
     world.start()
-    assert world.server.recovered == {"undecidable": 1}
+    assert world.life.engine.counters.recovered == {"undecidable": 1}
     assert status(world.send(record)) == nfs4.NFS4ERR_DEADSESSION
     assert status(world.send(record)) == nfs4.NFS4ERR_BADSESSION
     assert (world.export / "elsewhere").exists()
@@ -217,7 +219,7 @@ def test_undecidable_v40(world: World) -> None:
     die_after(world, "rename", record)
     (world.export / "new").rename(world.export / "elsewhere")
     world.start()
-    assert world.server.recovered == {"undecidable": 1}
+    assert world.life.engine.counters.recovered == {"undecidable": 1}
     assert status(world.send(record)) == nfs4.NFS4ERR_NOENT
 
 
@@ -236,13 +238,13 @@ def test_recovery_in_vain(world: World) -> None:
     client = Client(world, 1)
     record = client.record(ops.putfh(client.root), ops.mkdir(b"d"))
     die_after(world, "mkdir", record)
-    for _ in range(recovery.ATTEMPTS_MAX):
+    for _ in range(requests.ATTEMPTS_MAX):
         world.boundaries.arm(3)
         with pytest.raises(Crash):
             world.start()
         world.die()
     world.start()
-    assert world.server.recovered == {"undecidable": 1}
+    assert world.life.engine.counters.recovered == {"undecidable": 1}
     assert status(world.send(record)) == nfs4.NFS4ERR_DEADSESSION
 
 
@@ -252,9 +254,9 @@ def test_unreadable_intent(world: World) -> None:
     changes = ChangeSet()
     changes.put(INTENT, b"s" + client.sessionid + bytes(4), b"nonsense")
     changes.put(INTENT, b"s" + bytes(20), b"of no session")
-    world.server.commit_now(changes)
+    world.life.outbox.commit_now(changes)
     world.restart()
-    assert world.server.recovered == {"undecidable": 1, "dropped": 1}
+    assert world.life.engine.counters.recovered == {"undecidable": 1, "dropped": 1}
     assert status(world.send(client.record(ops.putrootfh()))) == nfs4.NFS4ERR_DEADSESSION
 
 
@@ -289,7 +291,7 @@ def test_unlinked_survives_restarts(world: World) -> None:
     assert tombs(world) == []
     assert status(world.send(client.record(ops.putfh(client.handle), ops.getattr_()))) == nfs4.NFS4ERR_STALE
     world.restart()
-    assert not world.server.state.unlinked
+    assert not world.life.state.unlinked
 
 
 def test_unlinked_before_its_holder_returns(world: World) -> None:
@@ -319,8 +321,10 @@ def test_unlinked_of_a_removed_client(world: World) -> None:
     """The file goes with the client that had it open."""
     client = removed_while_open(world)
     assert len(tombs(world)) == 1
-    world.server.expire(client.clientid)
-    world.server._flush()
+    changes = ChangeSet()
+    world.life.state.remove_client(changes, world.life.state.clients.by_id[client.clientid])
+    world.life.outbox.commit(changes)
+    world.life.outbox.flush()
     assert tombs(world) == []
 
 
@@ -330,11 +334,11 @@ def test_unlinked_may_be_claimed(world: World) -> None:
     world.recovery = "reclaim"
     world.restart()
     assert len(tombs(world)) == 1
-    world.server._reap()
+    world.life.taken.reap()
     assert len(tombs(world)) == 1
-    world.server.state.reclaim = None
-    world.server._reap()
-    assert tombs(world) == [] and not world.server.state.unlinked
+    world.life.state.reclaim = None
+    world.life.taken.reap()
+    assert tombs(world) == [] and not world.life.state.unlinked
 
 
 def test_tomb_without_record(world: World) -> None:
@@ -352,7 +356,7 @@ def test_other_links_need_no_tomb(world: World) -> None:
     client = Client(world, 1)
     client.open(b"f")
     client.ok(ops.putfh(client.root), ops.remove(b"f"))
-    assert tombs(world) == [] and not world.server.state.unlinked
+    assert tombs(world) == [] and not world.life.state.unlinked
 
 
 def test_tombs_are_hidden(world: World) -> None:
@@ -373,8 +377,8 @@ def test_tombs_are_hidden(world: World) -> None:
 
 def test_duplicates_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest reply goes when there are too many, and its record in the same transaction; the order is kept."""
-    monkeypatch.setattr(duplicates, "REPLIES_MAX", 2)
-    cache = DuplicateCache()
+    monkeypatch.setattr(reply_cache, "REPLIES_MAX", 2)
+    cache = ReplyCache()
     records: dict[bytes, bytes | None] = {}
     keys = [("192.0.2.1", xid, 100, 7) for xid in range(4)]
     for number, key in enumerate(keys):
@@ -384,7 +388,7 @@ def test_duplicates_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         if number == 2:
             kept = [(stored[1:], value[10:]) for stored, value in records.items() if value is not None]
             assert all(stored[0] == ANSWER for stored in records)
-            cache = DuplicateCache()
+            cache = ReplyCache()
             cache.load(kept)
     assert [cache.get(key) for key in keys] == [None, None, b"reply 2", b"reply 3"]
 
@@ -401,8 +405,8 @@ def test_setattr_of_times_beyond_64_bits(world: World) -> None:
 
 def test_replies_of_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """One client's many requests take no other client's replies, and the store keeps no more than the cache."""
-    monkeypatch.setattr(duplicates, "REPLIES_OF_ADDRESS_MAX", 3)
-    cache, kept = DuplicateCache(), {}
+    monkeypatch.setattr(reply_cache, "REPLIES_OF_ADDRESS_MAX", 3)
+    cache, kept = ReplyCache(), {}
     for number in range(10):
         for key in (("busy", number, 8, 8), ("quiet", 1, 8, 8)):
             changes = ChangeSet()

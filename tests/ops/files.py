@@ -10,82 +10,113 @@ import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from nfsd.config import parse_export
+from nfsd.config import Limits, parse_export
+from nfsd.durable.verifier import WriteVerifier
 from nfsd.errors import Nfs4Error
 from nfsd.errors import status_of as translate
 from nfsd.exports import parse_exports
 from nfsd.exports.namespace import Namespace
+from nfsd.ops.once import Before
+from nfsd.ops.request import Request, Thread
+from nfsd.rpc.connection import Connection
+from nfsd.services import Identity, Services
+from nfsd.state.asker import Asker
+from nfsd.state.clients import Client
+from nfsd.state.opens import OpenState
+from nfsd.state.state import State
 from nfsd.vfs import credentials
 from nfsd.vfs.interface import Credentials, Node
 from nfsd.vfs.process import prepare_process
+from statestore import ChangeSet
 from xdr.generated import nfs4
 
 STATEID = nfs4.stateid4(0, bytes(12))
 AUTH_SYS = 1
-HELD = SimpleNamespace(access=nfs4.OPEN4_SHARE_ACCESS_BOTH, caller=None)
+LEASE_TIME_S = 90
+NOBODY = Client(clientid=1, family=1, owner=b"", verifier=bytes(8), principal=b"", now=0.0)
 
 
-class State:
+class FileState(State):
     """Who may write by which stateid: everybody, unless a test says otherwise."""
 
-    refusal: int | None = None
-    by_open = True
-    reclaim = None
-    shares: frozenset[bytes] = frozenset()
+    def __init__(self) -> None:
+        super().__init__(
+            secret=bytes(32),
+            epoch=1,
+            lease_time_s=LEASE_TIME_S,
+            clients_max=1,
+            opens_max=1,
+            now=0.0,
+            random_bytes=bytes,
+        )
+        self.refusal: int | None = None
+        self.by_open = True
 
-    def check_io(self, c: object, stateid: object, node: Node, write: bool) -> object | None:
+    def check_io(self, asker: Asker, stateid: nfs4.stateid4, node: Node, write: bool) -> OpenState | None:
+        """The open that allows I/O under any stateid, or none, as a test has chosen."""
         if self.refusal is not None:
             raise Nfs4Error(self.refusal)
-        return HELD if self.by_open else None
+        return self._held(asker) if self.by_open else None
+
+    def _held(self, asker: Asker) -> OpenState:
+        assert isinstance(asker, FileRequest)
+        held = OpenState(NOBODY, bytes(16), b"", b"", 1, asker.cred)
+        held.access = nfs4.OPEN4_SHARE_ACCESS_BOTH
+        return held
 
 
-class FakeCompound:
-    """What the operations on files use of a Compound."""
+class FileRequest(Request):
+    """What the operations on files use of a request; nothing of it has to survive."""
+
+    __slots__ = ("cred", "root", "lost", "files")
 
     def __init__(self, namespace: Namespace, minor: int = 1) -> None:
         root = namespace.root()
         self.minor = minor
+        self.lease_time_s = LEASE_TIME_S
+        self.now = 1.0
         self.cred = Credentials(os.geteuid(), os.getegid(), ())
-        self.config = SimpleNamespace(lease_time_s=90, durability="process")
-        self.state = State()
+        self.state = self.files = FileState()
         self.lost = 0
-        self.server = SimpleNamespace(
-            state=self.state, namespace=namespace, write_verifier=b"verifier", writes_lost=self.writes_lost
+        verifier = WriteVerifier(secret=bytes(32), boot_id=b"boot", node="", losses=0)
+        self.services = Services(
+            state=self.state,
+            namespace=namespace,
+            limits=Limits(),
+            lease_time_s=LEASE_TIME_S,
+            identity=Identity(b"", b""),
+            verifier=verifier,
+            writes_lost=self.writes_lost,
+            random_bytes=bytes,
         )
-        self.connection = SimpleNamespace(address="127.0.0.1")
+        self.connection = Connection(1, "127.0.0.1", 700)
+        self.client = None
+        self.stateid = None
+        self.changes = ChangeSet()
+        self.reply_size, self.reply_size_max = 0, 1 << 30
         self.current: Node | None = root
         self.saved: Node | None = None
         self.root = root
 
     def writes_lost(self) -> None:
+        """Count it."""
         self.lost += 1
 
-    def node(self) -> Node:
-        if self.current is None:
-            raise Nfs4Error(nfs4.NFS4ERR_NOFILEHANDLE)
-        return self.current
-
-    def saved_node(self) -> Node:
-        if self.saved is None:
-            raise Nfs4Error(nfs4.NFS4ERR_NOFILEHANDLE)
-        return self.saved
-
-    def set_node(self, node: Node | None) -> None:
-        self.current = node
-
-    def as_caller(self, node: Node) -> Credentials:
+    def as_caller(self, node: Node, *, reading: bool = False) -> Credentials:
+        """The test's caller."""
         return self.cred
 
     def may_write(self, node: Node) -> bool:
+        """Whatever the export says."""
         return not node.fs.read_only
 
-    def unfinished(self) -> None:
+    def unfinished(self) -> Before | None:
         """Nothing is being recovered."""
+        return None
 
-    def begin(self, before: object) -> None:
+    def begin(self, before: Before) -> None:
         """Nothing has to survive."""
 
     def at(self, *names: bytes) -> Node:
@@ -103,13 +134,13 @@ def make_namespace(*exports: str) -> Namespace:
     return Namespace(parse_exports(map(parse_export, exports)), bytes(32))
 
 
-def serve(path: Path, minor: int = 1, *, options: str = "rw,no_root_squash") -> FakeCompound:
+def serve(path: Path, minor: int = 1, *, options: str = "rw,no_root_squash") -> FileRequest:
     """A compound whose root is the tree at `path`."""
-    return FakeCompound(make_namespace(f"{path}=/,{options}"), minor)
+    return FileRequest(make_namespace(f"{path}=/,{options}"), minor)
 
 
 @contextmanager
-def acting_as(c: FakeCompound, uid: int) -> Iterator[None]:
+def acting_as(c: FileRequest, uid: int) -> Iterator[None]:
     """Inside, the compound's caller is an ordinary user; afterwards the thread is the server again."""
     before, c.cred = c.cred, Credentials(uid, uid, ())
     try:
@@ -119,7 +150,7 @@ def acting_as(c: FakeCompound, uid: int) -> Iterator[None]:
         credentials.become(before)
 
 
-def status_of(handler: Any, c: FakeCompound, args: Any = None) -> int:
+def status_of(handler: Any, c: FileRequest, args: Any = None) -> int:
     """The nfsstat4 an operation fails with; NFS4_OK where it does not."""
     try:
         outcome = handler(c, args)
@@ -138,11 +169,15 @@ def drive(steps: Generator[Any, Any, Any]) -> Any:
     failure: OSError | None = None
     while True:
         try:
-            work = steps.throw(failure) if failure else steps.send(value)
+            wait = steps.throw(failure) if failure else steps.send(value)
         except StopIteration as stop:
             return stop.value
         value, failure = None, None
         try:
-            value = work()
+            assert isinstance(wait, Thread)
+            value = wait.work()
         except OSError as error:
             failure = error
+
+
+FakeCompound = FileRequest

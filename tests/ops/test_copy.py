@@ -33,7 +33,7 @@ def copied(c: FakeCompound, request: nfs4.COPY4args) -> int:
     assert answer.cr_requirements == nfs4.copy_requirements4(True, True)
     response = answer.cr_response
     assert (response.wr_callback_id, response.wr_committed) == ([], nfs4.UNSTABLE4)
-    assert response.wr_writeverf == b"verifier"
+    assert response.wr_writeverf == c.services.verifier.value
     return int(response.wr_count)
 
 

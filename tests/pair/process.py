@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nfsd.control import ControlError, ask
+from nfsd.admin.control import ControlError, ask
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 20.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nfsd.service import Notifier, passed_sockets, watchdog_s
+from nfsd.failover.service import Notifier, passed_sockets, watchdog_s
 from tests.pair.process import PairProcess, until
 from tests.wire.client import Connection
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nfsd.table import OPERATIONS
+from nfsd.compound.table import OPERATIONS
 from tests.soak import mutations
 from tests.soak.hostile import Figures, Hostile
 from tests.soak.mutate import SECRET, fingerprint, make_trees, run, unlogged

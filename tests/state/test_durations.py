@@ -44,9 +44,8 @@ class FakeNamespace:
 
 def durations(**attributes: bytes) -> Durations:
     """30 s for the server, 40 for the handle's export, 50 or 60 for some addresses."""
-    found = Durations(30, [("192.0.2.7", 50), ("192.0.2.0/24", 60)])
-    found.namespace = FakeNamespace(**attributes)  # type: ignore[assignment]
-    return found
+    namespace: Any = FakeNamespace(**attributes)
+    return Durations(namespace, 30, [("192.0.2.7", 50), ("192.0.2.0/24", 60)])
 
 
 @pytest.mark.parametrize(("value", "seconds"), [
@@ -88,7 +87,7 @@ def test_attribute_is_read_once() -> None:
     """What the file said first counts until the next start, and a listing need not read it."""
     found = durations(handle=b"70")
     waiting = Waiting(0.0, found)
-    namespace: Any = found.namespace
+    namespace: Any = found._namespace
     assert waiting.seconds(HANDLE, "", read=False) == (40, "export")
     assert namespace.reads == 0
     assert waiting.of_file(HANDLE) == 70
@@ -108,8 +107,8 @@ def test_due() -> None:
     """Files come due at their own times, once each, however many portions their reading takes."""
     count = SWEEP_COUNT + 10
     handles = [b"%d" % number for number in range(count)]
-    found = Durations(30)
-    found.namespace = FakeNamespace(**{"0": b"5", str(count - 1): b"90"})  # type: ignore[assignment]
+    namespace: Any = FakeNamespace(**{"0": b"5", str(count - 1): b"90"})
+    found = Durations(namespace, 30)
     waiting = Waiting(0.0, found)
     pairs = [(handle, "c", "") for handle in handles]
     assert waiting.due(lambda: pairs, 1.0) == set()

@@ -13,7 +13,7 @@ import pytest
 from nfsd.config import parse_export
 from nfsd.exports import Namespace, parse_exports
 from nfsd.vfs import StaleHandle
-from nfsd.vfs.table import NAMES_MAX, ROOT_ID, ObjectTable
+from nfsd.vfs.objects import NAMES_MAX, ROOT_ID, ObjectTable
 from statestore import NAME, MemoryStore
 from tests.vfs.world import ALICE, ROOT, SECRET, World, as_ordinary_user
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nfsd.control import ask
+from nfsd.admin.control import ask
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 20.0

@@ -7,27 +7,24 @@ same directory or object meanwhile.  Must not know operations.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
 
-if TYPE_CHECKING:
-    from nfsd.compound import Compound
-    from nfsd.vfs.interface import Node
+from nfsd.vfs.interface import Node
 
 
-class InFlight:
+class InDoubt:
     """The nodes of all requests whose changes are being brought to the disk, each with their number."""
 
     def __init__(self) -> None:
         self.nodes: dict[Node, int] = {}
-        self._parked: list[Compound] = []
+        self._parked: list[Callable[[], None]] = []
         self._closed = False
 
-    def parks(self, compound: Compound) -> bool:
-        """Whether a request that is about to change something has to wait; it then goes on by itself."""
-        if compound.current not in self.nodes and compound.saved not in self.nodes:
+    def parks(self, current: Node | None, saved: Node | None, go_on: Callable[[], None]) -> bool:
+        """Whether a request that is about to change these has to wait; then `go_on` is called in time."""
+        if current not in self.nodes and saved not in self.nodes:
             return False
-        self._parked.append(compound)
+        self._parked.append(go_on)
         return True
 
     def begin(self, nodes: Iterable[Node]) -> None:
@@ -45,8 +42,8 @@ class InFlight:
                 del self.nodes[node]
         parked, self._parked = self._parked, []
         if not self._closed:
-            for compound in parked:
-                compound.go_on()
+            for go_on in parked:
+                go_on()
 
     def close(self) -> None:
         """The server stops: who waits has changed nothing, and will ask the next one."""

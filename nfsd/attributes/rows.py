@@ -5,7 +5,7 @@ set.  It must not know requests: `nfsd.attributes.encode` compiles rows into enc
 
 A row's value is one expression for each field of its `struct` format, over these names:
 `node`, `fs` (the node's file system), `st` (os.stat_result), `sv` (os.statvfs_result), `born`
-(birth time in ns), `c` (the environment: `c.minor`, `c.config.lease_time_s`), and the helpers
+(birth time in ns), `c` (the environment: `c.minor`, `c.lease_time_s`), and the helpers
 in `encode.HELPERS`.  Expressions, not functions, because fifteen calls a GETATTR would cost more
 than everything else it does.
 """
@@ -87,7 +87,7 @@ _ROWS = (
     _row(nfs4.FATTR4_NAMED_ATTR, 0, CONSTANT, "I", "0"),
     _row(nfs4.FATTR4_FSID, 0, NODE, "QQ", "fs.fsid[0]", "fs.fsid[1]"),
     _row(nfs4.FATTR4_UNIQUE_HANDLES, 0, CONSTANT, "I", "1"),
-    _row(nfs4.FATTR4_LEASE_TIME, 0, CONSTANT, "I", "c.config.lease_time_s"),
+    _row(nfs4.FATTR4_LEASE_TIME, 0, CONSTANT, "I", "c.lease_time_s"),
     _row(nfs4.FATTR4_RDATTR_ERROR, 0, CONSTANT, "I", "0"),
     _row(nfs4.FATTR4_ACLSUPPORT, 0, CONSTANT, "I", "0"),
     _row(nfs4.FATTR4_CANSETTIME, 0, CONSTANT, "I", "1"),

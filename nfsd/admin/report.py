@@ -5,51 +5,34 @@ Reads state, changes nothing.
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nfsd import blackout, table
 from nfsd import log as logging_
+from nfsd.compound import table
+from nfsd.compound.engine import Engine
 from nfsd.errors import status_name
 from nfsd.state.locks import LockState
 from nfsd.state.opens import OpenState
+from nfsd.state.state import State
 from statestore import TO_END
 
-if TYPE_CHECKING:
-    from nfsd.metrics import Snapshot
-    from nfsd.server import Server
-    from nfsd.state.state import State
-
-# What is not known before the state has been loaded.
-_COUNTS = ("epoch", "clients", "sessions", "opens", "locks", "delegations", "connections", "quarantined")
+COUNTS = ("epoch", "clients", "sessions", "opens", "locks", "delegations", "connections", "quarantined")
+"""The keys of `counts`."""
 _MODES = {0: "none", 1: "read", 2: "write", 3: "both"}
 
 
-def status(server: Server) -> dict[str, Any]:
-    """One object for the whole server."""
-    turn = server.turn
-    about = {
-        "role": server.role,
-        "node": server.config.node,
-        "pid": os.getpid(),
-        "supervisor_pid": turn.supervisor_pid if turn is not None else os.getpid(),
-        "warm_pid": turn.warm_pid if turn is not None else None,
-        "takeovers": turn.takeovers if turn is not None else 0,
-        "recovery": server.recovery,
-    }
-    about |= {"listen": server.address, "durability": server.config.durability}
-    if server.role == "resuming":
-        return about | dict.fromkeys(_COUNTS)
-    state = server.state
-    return about | {
-        "epoch": server.store.epoch,
+def counts(engine: Engine, connections: int, quarantined: int) -> dict[str, Any]:
+    """How much a server holds, for its status."""
+    state = engine.services.state
+    return {
+        "epoch": engine.outbox.store.epoch,
         "clients": len(state.clients),
         "sessions": len(state.sessions),
         "opens": len(state.opens),
         "locks": sum(len(ranges) for ranges in state.ranges.values()),
         "delegations": 0,
-        "connections": len(server.connections),
-        "quarantined": len(server.quarantine),
+        "connections": connections,
+        "quarantined": quarantined,
     }
 
 
@@ -109,35 +92,25 @@ def _lock_rows(lock: LockState) -> list[dict[str, Any]]:
     ]
 
 
-def metrics(server: Server) -> Snapshot:
-    """Names as `nfsd.metrics` lists them."""
-    state = server.state
-    return {
-        "connections": len(server.connections),
-        "connections_total": server.connections.accepted,
-        "connections_refused_total": dict(server.connections.refused),
-        "requests_total": server.requests,
-        "requests_bad_total": dict(server.bad_requests),
+def figures(engine: Engine, connections: int, quarantined: int) -> dict[str, Any]:
+    """What has been counted and what is held, by the names that `nfsd.admin.metrics` lists."""
+    counters = engine.counters
+    found = counts(engine, connections, quarantined)
+    found["quarantined_records"] = found.pop("quarantined")
+    return found | {
+        "connections_total": counters.connections_accepted,
+        "connections_refused_total": dict(counters.connections_refused),
+        "requests_total": counters.requests,
+        "requests_bad_total": dict(counters.bad_requests),
         "operations_total": {row.name: row.calls for row in table.OPERATIONS.values() if row.calls},
-        "errors_total": {status_name(number): count for number, count in server.errors.items()},
-        "replays_total": server.replays,
-        "intents_recovered_total": dict(server.recovered),
-        "received_bytes_total": server.received_bytes,
-        "sent_bytes_total": server.sent_bytes,
-        "clients": len(state.clients),
-        "sessions": len(state.sessions),
-        "opens": len(state.opens),
-        "locks": sum(len(ranges) for ranges in state.ranges.values()),
-        "delegations": 0,
-        "clients_expired_total": server.clients_expired,
-        "blackout_files": blackout.count(server),
-        "blackout_refusals_total": state.blackouts.refusals,
-        "quarantined_records": len(server.quarantine),
-        "commits_total": server.store.transactions,
-        "commit_records_total": server.commit_records,
-        "epoch": server.store.epoch,
-        "takeovers_total": server.turn.takeovers if server.turn is not None else 0,
-        "takeover_phase_seconds": server.recovery,
-        "role": {server.role: 1},
+        "errors_total": {status_name(number): count for number, count in counters.errors.items()},
+        "replays_total": counters.replays,
+        "intents_recovered_total": dict(counters.recovered),
+        "received_bytes_total": counters.received_bytes,
+        "sent_bytes_total": counters.sent_bytes,
+        "clients_expired_total": counters.clients_expired,
+        "blackout_refusals_total": engine.services.state.blackouts.refusals,
+        "commits_total": engine.outbox.store.transactions,
+        "commit_records_total": engine.outbox.records,
         "log_lines_lost_total": logging_.lines_lost(),
     }

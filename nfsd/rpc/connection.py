@@ -1,7 +1,7 @@
-"""TCP connections: bytes in, records to the server, replies out, within limits.
+"""A connection: whom it leads to, what it carries, and replies back to it; and the TCP one.
 
-Owns sockets' options, the limits on connections and on what one of them may have in flight, and one write for all
-the replies of one read.  Must not know what a request means.
+Owns sockets' options, what one connection may have in flight, and one write for all the replies of one read.  Must
+not know what a request means, nor the sessions that it carries but as something that wants to know of its end.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import fcntl
 import socket
 import struct
 import termios
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import Any, cast
 
-from nfsd import rpc
+from nfsd.config import Limits
+from nfsd.counters import Counters
+from nfsd.durable.outbox import Buffer, Destination
 from nfsd.log import get_logger, limiter
-from nfsd.record import RecordError, RecordReader
-
-if TYPE_CHECKING:
-    from nfsd.server import Server
-    from nfsd.state.sessions import Session
-    from nfsd.vfs.interface import Credentials
+from nfsd.rpc import message
+from nfsd.rpc.record import RecordError, RecordReader
+from nfsd.vfs.interface import Credentials
 
 log = get_logger()
 
@@ -34,23 +34,84 @@ _LINGER = struct.Struct("ii")
 _RESET, _FIN = _LINGER.pack(1, 0), _LINGER.pack(0, 0)
 
 
-class Connection(asyncio.BufferedProtocol):
+class Carried:
+    """Something that connections carry (a session, for instance)."""
+
+    __slots__ = ()
+
+    def lost(self, connection: Connection) -> None:
+        """A connection that carried this has ended."""
+
+
+class Connection(Destination):
+    """The far end, as everybody above the socket may know it; a test or a recovery has one without a socket.
+
+    `callers` is what the layers above remember of the callers that have come this way.
+    """
+
+    __slots__ = ("number", "address", "port", "peer", "callers", "carried")
+
+    def __init__(self, number: int, address: str = "", port: int = 0) -> None:
+        self.number = number
+        self.address = address
+        self.port = port
+        self.peer = f"{address}:{port}"
+        self.callers: dict[Any, tuple[Credentials, bool]] = {}
+        self.carried: set[Carried] = set()
+
+    def carry(self, thing: Carried) -> bool:
+        """Tell `thing` when this connection ends; False if there is no connection that could carry anything."""
+        self.carried.add(thing)
+        return True
+
+    def reply_whole(self, record: bytes) -> None:
+        """Send a whole record of the RPC layer's own, mark included, as the reply."""
+        raise NotImplementedError
+
+
+class Hub:
+    """What all TCP connections of one server have in common.
+
+    `dispatch` is given every call, and MUST see to it that each is answered once.  `check` is called before anything
+    is written; it MUST NOT return when this process may not serve any more.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        counters: Counters,
+        dispatch: Callable[[Connection, message.Call], None],
+        check: Callable[[], None] | None,
+    ) -> None:
+        self.limits = limits
+        self.counters = counters
+        self.dispatch = dispatch
+        self.check = check
+        self.scratch = bytearray(SCRATCH_SIZE)
+        """Where all connections receive into, one after the other."""
+
+    def opened(self, connection: TcpConnection) -> str:
+        """Count a connection; the limit that it breaks, if it breaks one."""
+        raise NotImplementedError
+
+    def closed(self, connection: TcpConnection) -> None:
+        """Count a connection out."""
+        raise NotImplementedError
+
+
+class TcpConnection(asyncio.BufferedProtocol, Connection):
     """One TCP connection of a client."""
 
-    def __init__(self, server: Server, number: int) -> None:
-        self.server = server
-        self.number = number
-        self.peer = ""
-        self.address = ""
-        self.port = 0
-        self.callers: dict[Any, tuple[Credentials, bool]] = {}
-        self.sessions: set[Session] = set()
+    def __init__(self, hub: Hub, number: int) -> None:
+        super().__init__(number)
+        self._hub = hub
+        self._counters = hub.counters
+        self._check = hub.check
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket
-        limits = server.config.limits
-        self._in_flight_max = limits.requests_in_flight_max
-        self._reader = RecordReader(limits.record_size_max, server.scratch)
-        self._out: list[Any] = []
+        self._in_flight_max = hub.limits.requests_in_flight_max
+        self._reader = RecordReader(hub.limits.record_size_max, hub.scratch)
+        self._out: list[Buffer] = []
         self._batching = False
         self.in_flight = 0
         self._choked = False
@@ -65,7 +126,7 @@ class Connection(asyncio.BufferedProtocol):
         peer = transport.get_extra_info("peername")
         self.address, self.port = str(peer[0]), int(peer[1])
         self.peer = f"{self.address}:{self.port}"
-        refusal = self.server.connections.opened(self)
+        refusal = self._hub.opened(self)
         if refusal:
             limiter.write("warning", "connection.refused", about=self.address, peer=self.peer, reason=refusal)
             self._transport.abort()
@@ -85,11 +146,10 @@ class Connection(asyncio.BufferedProtocol):
         """The peer has gone; requests that still run find nobody to reply to."""
         self._transport = None
         self._out.clear()
-        for session in self.sessions:
-            session.connections.discard(self.number)
-            session.back_connections.discard(self.number)
-        self.sessions.clear()
-        self.server.connections.closed(self)
+        for thing in self.carried:
+            thing.lost(self)
+        self.carried.clear()
+        self._hub.closed(self)
         log.debug("connection.closed", peer=self.peer, reason=str(exc) if exc else "end of stream")
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -98,12 +158,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take the records that have become complete, and write all their replies at once."""
-        server = self.server
-        server.received_bytes += nbytes
+        self._counters.received_bytes += nbytes
         try:
             records = self._reader.received(nbytes)
         except RecordError as error:
-            server.bad_requests["record"] += 1
+            self._counters.bad_requests["record"] += 1
             self.close(str(error))
             return
         if not records:
@@ -132,45 +191,50 @@ class Connection(asyncio.BufferedProtocol):
     # -- requests and replies -----------------------------------------------------------------------------
 
     def _take(self, record: bytes | bytearray) -> None:
-        server = self.server
         try:
-            call = rpc.decode_call(record)
-        except rpc.Refused as refused:
-            server.bad_requests["rpc"] += 1
+            call = message.decode_call(record)
+        except message.CallRefused as refused:
+            self._counters.bad_requests["rpc"] += 1
             limiter.write("info", "rpc.refused", about=self.address, peer=self.peer, reason=str(refused))
             self._out.append(refused.reply)
             return
-        except rpc.CallError as error:
-            server.bad_requests["rpc"] += 1
+        except message.ReplyCame as came:
+            # No call of ours is under way that it could answer.
+            limiter.write("info", "rpc.reply_ignored", about=self.address, peer=self.peer, xid=f"{came.xid:08x}")
+            return
+        except message.CallError as error:
+            self._counters.bad_requests["rpc"] += 1
             self.close(str(error))
             return
         self.in_flight += 1
         if self.in_flight >= self._in_flight_max and not self._full:
             self._full = True
             self._hold_reading()
-        server.dispatch(self, call)
+        self._hub.dispatch(self, call)
 
-    def reply(self, xid: int, body: list[Any], ticket: int) -> None:
-        """Send a reply once `ticket` is durable."""
-        data = [rpc.success(xid, sum(map(len, body))), *body]
-        if ticket > self.server.store.durable:
-            self.server.hold(ticket, self, data)
-        else:
-            self.send(data)
+    def reply(self, xid: int, body: list[Buffer]) -> None:
+        """Send a reply that may leave now."""
+        out = self._out
+        out.append(message.success(xid, sum(map(len, body))))
+        out += body
+        self.in_flight -= 1
+        if not self._batching:
+            self._write()
+        if self._full:
+            self._make_room()
 
     def reply_whole(self, record: bytes) -> None:
         """Send a reply of the RPC layer."""
-        self.send([record])
-
-    def send(self, data: list[Any]) -> None:
-        """Send a reply that may leave now."""
+        self._out.append(record)
         self.in_flight -= 1
-        if self._transport is None:
-            return
-        self._out += data
         if not self._batching:
             self._write()
-        if self._full and self.in_flight < self._in_flight_max // 2:
+        if self._full:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Read on, once half of what may be in flight has been answered."""
+        if self.in_flight < self._in_flight_max // 2:
             self._full = False
             self._go_on_reading()
 
@@ -189,10 +253,10 @@ class Connection(asyncio.BufferedProtocol):
         self._out = []
         if self._transport is None:
             return
-        if self.server.pulse is not None:
-            self.server.pulse.check()
+        if self._check is not None:
+            self._check()
         data = b"".join(out)
-        self.server.sent_bytes += len(data)
+        self._counters.sent_bytes += len(data)
         self._transport.write(data)
 
     def _hold_reading(self) -> None:
@@ -204,14 +268,12 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None and not held and not self._transport.is_reading():
             self._transport.resume_reading()
 
+    # -- the end ------------------------------------------------------------------------------------------
+
     def hold(self) -> None:
         """Read no more requests, for good: they wait where they are until somebody closes the connection."""
         self._held = True
         self._hold_reading()
-
-    def joined(self, session: Session) -> None:
-        """A session is carried by this connection from now on."""
-        self.sessions.add(session)
 
     def eof_received(self) -> None:
         """The peer sends no more, but takes what it has asked for."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
 
 from nfsd.config import Limits
+from nfsd.counters import Counters
+from nfsd.rpc.connection import Connection, Hub, TcpConnection
+from nfsd.rpc.message import Call
 from statestore import PEER, ChangeSet
-
-if TYPE_CHECKING:
-    from nfsd.transport import Connection
 
 POLL_S = 0.001
 # A peer that does not take its last replies in this time may ask for them again.
@@ -36,30 +35,39 @@ def peer_of(key: bytes) -> Peer:
     return address, int(port)
 
 
-class Connections:
-    """All open connections of one server.  `commit` is set where connections are to be recorded."""
+class Connections(Hub):
+    """All open connections of one server."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.accepted = 0
-        self.refused: Counter[str] = Counter()
-        self.commit: Callable[[ChangeSet], int] | None = None
-        self.past: list[bytes] = []
-        """Keys of the records of connections that an earlier process had."""
-        self._limits = limits
-        self._open: dict[int, Connection] = {}
+    def __init__(
+        self,
+        limits: Limits,
+        counters: Counters,
+        dispatch: Callable[[Connection, Call], None],
+        *,
+        check: Callable[[], None] | None = None,
+        commit: Callable[[ChangeSet], int] | None = None,
+        past: Iterable[bytes] = (),
+    ) -> None:
+        """`commit` takes the PEER records, where connections are to be recorded; `past` are the keys of those that an
+        earlier process has left.
+        """
+        super().__init__(limits, counters, dispatch, check)
+        self._commit = commit
+        self._past = list(past)
+        self._open: dict[int, TcpConnection] = {}
         self._of_address: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def next_number(self) -> int:
-        """A number for a connection that is being accepted."""
-        self.accepted += 1
-        return self.accepted
+    def accept(self) -> TcpConnection:
+        """The protocol for a connection that is being accepted."""
+        self.counters.connections_accepted += 1
+        return TcpConnection(self, self.counters.connections_accepted)
 
-    def opened(self, connection: Connection) -> str:
+    def opened(self, connection: TcpConnection) -> str:
         """Count a connection; the limit that it breaks, if it breaks one."""
-        limits = self._limits
+        limits = self.limits
         refusal = ""
         if len(self._open) >= limits.connections_max:
             refusal = "connections_max"
@@ -68,35 +76,35 @@ class Connections:
         self._open[connection.number] = connection
         self._of_address[connection.address] += 1
         if refusal:
-            self.refused[refusal] += 1
-        elif self.commit is not None:
+            self.counters.connections_refused[refusal] += 1
+        elif self._commit is not None:
             changes = ChangeSet()
             changes.put(PEER, peer_key((connection.address, connection.port)), b"")
-            self.commit(changes)
+            self._commit(changes)
         return refusal
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: TcpConnection) -> None:
         """Count a connection out."""
         if self._open.pop(connection.number, None) is None:
             return
         self._of_address[connection.address] -= 1
         if not self._of_address[connection.address]:
             del self._of_address[connection.address]
-        if self.commit is not None:
+        if self._commit is not None:
             changes = ChangeSet()
             changes.remove(PEER, peer_key((connection.address, connection.port)))
-            self.commit(changes)
+            self._commit(changes)
 
     def take_past(self) -> list[Peer]:
         """Whom an earlier process was connected with, and forget them."""
-        past, self.past = self.past, []
-        if past and self.commit is not None:
+        past, self._past = self._past, []
+        if past and self._commit is not None:
             changes = ChangeSet()
             now_open = {peer_key((each.address, each.port)) for each in self._open.values()}
             for key in past:
                 if key not in now_open:
                     changes.remove(PEER, key)
-            self.commit(changes)
+            self._commit(changes)
         return [peer_of(key) for key in past]
 
     def absent(self, peers: list[Peer]) -> list[Peer]:
@@ -109,7 +117,7 @@ class Connections:
 
         Raises TimeoutError if something still runs after `limit_s`.
         """
-        self.commit = None
+        self._commit = None
         for connection in self._open.values():
             connection.hold()
         end_s = time.monotonic() + limit_s

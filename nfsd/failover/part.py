@@ -17,18 +17,19 @@ from dataclasses import field
 from typing import Any, Protocol
 
 from nfsd import log as logging_
+from nfsd.admin.control import ControlError
 from nfsd.config import Config
 from nfsd.config.model import FENCE_BY_MANAGER, FENCE_ON_HOST
-from nfsd.control import ControlError
+from nfsd.durable.faults import EXIT_LATE
 from nfsd.exports import ExportError
 from nfsd.failover import announce
 from nfsd.failover.holder import Holder, HolderLives, end_holder, read_holder, write_holder
 from nfsd.failover.hooks import HookFailed, run_hook
 from nfsd.failover.manager import FaultFile, NotifyFifo
-from nfsd.failover.turn import Phases, Stand, Turn
-from nfsd.failover.worker import Channel, Resumable
-from nfsd.faults import EXIT_LATE
+from nfsd.failover.stand import Stand
+from nfsd.failover.worker import Channel, Measured, Resumable
 from nfsd.log import get_logger
+from nfsd.resume.turn import Phases, Turn
 from statestore import LOCK_NAME, StoreError, StoreLocked, lock_directory
 
 STANDBY, RESUMING, ACTIVE, DRAINING, FENCED = ROLES = ("standby", "resuming", "active", "draining", "fenced")
@@ -47,12 +48,11 @@ log = get_logger()
 class Playable(Resumable, Protocol):
     """The server, as its node sees it."""
 
-    role: str
-    lock: int
-    recovery: dict[str, float]
-
     async def let_go(self, limit_s: float) -> None:
         """Finish, make durable, close; connections stay open and silent.  Raises TimeoutError."""
+
+    def note(self, phases: dict[str, float]) -> None:
+        """Phases of the takeover that came after `start`, or all of them anew, in seconds."""
 
     def take_past(self) -> list[tuple[str, int]]:
         """Address and port of everybody who was connected to an earlier process."""
@@ -83,8 +83,8 @@ class Withdrawn(Exception):
 FAILURES = (HookFailed, HolderLives, StoreError, ExportError, OSError, Withdrawn)
 
 
-class Node:
-    """A control target that is a standby, or has a server on stage."""
+class Part:
+    """A node's part: a control target that is a standby, or has a server on stage."""
 
     def __init__(self, config: Config, server: Playable, channel: Channel) -> None:
         assert config.cluster is not None
@@ -149,7 +149,7 @@ class Node:
         self._role = RESUMING
         self._server.take_turn(turn)
         await self._server.start()
-        self._on_stage(self._server.recovery)
+        self._on_stage()
         self._began.set()
         self._listen_to_manager()
 
@@ -221,7 +221,7 @@ class Node:
             await self._hook("mount", cluster.mount, wish.reason)
             phases.end("mount")
         self._still_wished(wish)
-        server.lock = lock = await self._lock()
+        lock = await self._lock()
         self._channel.pass_on(lock, lock=True)
         write_holder(self._config.state, Holder.this_node(self._config.node, self._supervisor_pid))
         phases.end("lock")
@@ -229,16 +229,17 @@ class Node:
             first=True, noticed=None, delay_s=0.0, takeovers=self._takeovers + 1,
             supervisor_pid=self._supervisor_pid, phases=phases,
         )  # fmt: skip
-        server.take_turn(turn)
+        server.take_turn(turn, lock)
         await server.start()
         if cluster.address_up is not None:
             await self._hook("address_up", cluster.address_up, wish.reason)
             phases.end("address_up")
-            server.recovery = phases.all()
+            server.note(phases.all())
         self._fault.write(False)
-        self._on_stage(server.recovery)
+        self._on_stage()
 
-    def _on_stage(self, recovery: dict[str, float]) -> None:
+    def _on_stage(self) -> None:
+        recovery = self._server.target.status()["recovery"]
         self._role = ACTIVE
         log.info("node.active", **{f"{phase}_s": seconds for phase, seconds in recovery.items()})
         self._channel.say(serving=recovery)
@@ -295,7 +296,7 @@ class Node:
                 peers = self._server.absent(peers)
                 sent = await asyncio.to_thread(announce.tickle, (address, port), peers) if peers else 0
                 if not pause_s:
-                    self._server.recovery["announce"] = round(time.monotonic() - began, 6)
+                    self._server.note({"announce": round(time.monotonic() - began, 6)})
                 log.info("announce.sent", interface=interface, waited_s=round(waited_s, 6))
                 log.info("tickle.sent", count=sent, peers=len(peers))
         except OSError as error:
@@ -452,44 +453,44 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """The keys of `status -o json`."""
-        about = self._server.status()
+        about = self._server.target.status()
         return about | {
             "role": self._role,
             "supervisor_pid": self._supervisor_pid,
             "warm_pid": self._channel.warm_pid,
         }
 
-    def _on_server(self) -> Playable:
+    def _asked(self) -> Measured:
         if self._role != ACTIVE:
             raise ControlError(f"this node is {self._role}: ask the active one")
-        return self._server
+        return self._server.target
 
     def clients(self) -> list[dict[str, Any]]:
         """One row a client."""
-        return self._on_server().clients()
+        return self._asked().clients()
 
     def opens(self) -> list[dict[str, Any]]:
         """One row an open."""
-        return self._on_server().opens()
+        return self._asked().opens()
 
     def locks(self) -> list[dict[str, Any]]:
         """One row a byte range."""
-        return self._on_server().locks()
+        return self._asked().locks()
 
     def delegations(self) -> list[dict[str, Any]]:
         """One row a delegation."""
-        return self._on_server().delegations()
+        return self._asked().delegations()
 
     def expire(self, clientid: int) -> bool:
         """Remove a client and all it holds; False if there is no such client."""
-        return self._on_server().expire(clientid)
+        return self._asked().expire(clientid)
 
     def blackout(self, action: str, arguments: dict[str, Any]) -> Any:
         """`list`, `set` or `lift` of blackouts."""
-        return self._on_server().blackout(action, arguments)
+        return self._asked().blackout(action, arguments)
 
     def metrics(self) -> dict[str, Any]:
         """The figures at this moment."""
-        figures = dict(self._server.metrics()) if self._role == ACTIVE else {}
+        figures = dict(self._server.target.metrics()) if self._role == ACTIVE else {}
         figures["log_lines_lost_total"] = logging_.lines_lost()
         return figures | {"role": {role: int(role == self._role) for role in ROLES}}

@@ -1,6 +1,6 @@
 """The records that a start could not trust: put aside for the operator, settled with their holders, said in the log.
 
-Owns what happens to them between the load and the first connection.  What each costs is `nfsd/state/salvage.py`'s.
+Owns what happens to them between the load and the first connection.  What each costs is `salvage.py`'s.
 
 MUST be durable before anybody is served: otherwise the next start would find a record again that somebody has been
 told is gone.
@@ -8,16 +8,12 @@ told is gone.
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING
-
+from nfsd.durable.outbox import Outbox
 from nfsd.log import get_logger
-from nfsd.state import salvage
-from nfsd.vfs import table
-from statestore import NAME, ChangeSet, Damage, kind_name
-
-if TYPE_CHECKING:
-    from nfsd.server import Server
+from nfsd.resume import salvage
+from nfsd.state.state import State
+from nfsd.vfs import objects
+from statestore import NAME, ChangeSet, Damage, Quarantine, kind_name
 
 log = get_logger()
 
@@ -28,8 +24,7 @@ class Losses:
     `changes` are what their loss means for the store, but for the moving itself.
     """
 
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
+    def __init__(self) -> None:
         self.damaged: list[Damage] = []
         self.left_out: list[Damage] = []
         self.changes = ChangeSet()
@@ -50,12 +45,15 @@ class Losses:
         """Fill the place of lost rows of object tables, so that no other object ever gets their ids."""
         known = {key for key, _value in rows}
         for key in self.keys(NAME):
-            if table.is_key(key) and key not in known:
-                rows.append((key, table.EMPTY_ROW))
-                self.changes.put(NAME, key, table.EMPTY_ROW)
+            if objects.is_key(key) and key not in known:
+                rows.append((key, objects.EMPTY_ROW))
+                self.changes.put(NAME, key, objects.EMPTY_ROW)
 
-    def settle(self, server: Server) -> None:
-        """Have each loss cost only its own holder, and move the records aside; all is durable on return."""
+    def settle(self, outbox: Outbox, quarantine: Quarantine, state: State, now: float, when_ns: int) -> None:
+        """Have each loss cost only its own holder, and move the records aside; all is durable on return.
+
+        `when_ns` is the time in ns since 1970.
+        """
         lost = self.all()
         if not lost:
             return
@@ -63,18 +61,17 @@ class Losses:
             for damage in records:
                 log.error(event, record=str(damage), kind=kind_name(damage.kind), cost=salvage.COSTS.get(damage.kind))
         changes = ChangeSet()
-        when_ns = time.time_ns()
         for damage in lost:
-            server.quarantine.keep(changes, damage, epoch=self.epoch, when_ns=when_ns)
+            quarantine.keep(changes, damage, epoch=outbox.store.epoch, when_ns=when_ns)
         changes.merge(self.changes)
-        salvage.settle(server.state, lost, server.now(), changes)
-        server.commit_now(changes)
-        log.warning("records.quarantined", count=len(lost), kept=len(server.quarantine))
+        salvage.settle(state, lost, now, changes)
+        outbox.commit_now(changes)
+        log.warning("records.quarantined", count=len(lost), kept=len(quarantine))
 
 
-def put_aside(server: Server, damage: Damage) -> None:
-    """Move one more record aside."""
+def put_aside(outbox: Outbox, quarantine: Quarantine, damage: Damage, when_ns: int) -> None:
+    """Move one more record aside; durable on return."""
     log.error("record.left_out", record=str(damage), kind=kind_name(damage.kind), cost=salvage.COSTS.get(damage.kind))
     changes = ChangeSet()
-    server.quarantine.keep(changes, damage, epoch=server.store.epoch, when_ns=time.time_ns())
-    server.commit_now(changes)
+    quarantine.keep(changes, damage, epoch=outbox.store.epoch, when_ns=when_ns)
+    outbox.commit_now(changes)

@@ -1,13 +1,14 @@
 """ONC RPC version 2 (RFC 5531): the call's header in, the reply's header out.
 
-Owns the decoding of calls, the accepted and denied replies, and the two flavours AUTH_NONE and AUTH_SYS.  Must not
-know what any procedure does.
+Owns the decoding of calls and the accepted and denied replies.  Must not know what any procedure does, nor how a
+flavour names its caller (`auth_sys.py`).
 """
 
 from __future__ import annotations
 
 import struct
 
+from nfsd.rpc.auth_sys import caller_of, known_callers
 from nfsd.vfs.interface import Credentials
 
 LAST_FRAGMENT = 0x80000000
@@ -17,9 +18,6 @@ NFS_PROGRAM, NFS_VERSION = 100003, 4
 PROC_NULL, PROC_COMPOUND = 0, 1
 
 AUTH_BODY_MAX = 400  # RFC 5531 8.2
-_MACHINE_NAME_MAX = 255  # RFC 5531, appendix A
-_GROUPS_MAX = 16  # RFC 5531, appendix A
-_CACHED_CREDENTIALS_MAX = 1024
 
 # accept_stat and auth_stat (RFC 5531 9)
 PROG_UNAVAIL, PROG_MISMATCH, PROC_UNAVAIL, GARBAGE_ARGS, SYSTEM_ERR = 1, 2, 3, 4, 5
@@ -38,7 +36,15 @@ class CallError(Exception):
     """The bytes are no call that could be answered: the connection has to be closed."""
 
 
-class Refused(Exception):
+class ReplyCame(Exception):
+    """The record is a peer's reply to a call of ours."""
+
+    def __init__(self, xid: int) -> None:
+        super().__init__(xid)
+        self.xid = xid
+
+
+class CallRefused(Exception):
     """The call is refused by the RPC layer; `reply` is the whole record to send."""
 
     def __init__(self, why: str, reply: bytes) -> None:
@@ -62,71 +68,54 @@ class Call:
         self.start = start
 
 
-_cached_credentials: dict[bytes, Credentials] = {}
-
-
 def decode_call(data: bytes | bytearray) -> Call:
     """Decode a call's header (RFC 5531 9).
 
-    Raises CallError where no reply is possible, Refused where the reply is the RPC layer's own.
+    Raises ReplyCame for a reply to a call of ours, CallError where no reply is possible, CallRefused where the reply
+    is the RPC layer's own.
     """
     try:
         xid, kind, version, program, program_version, procedure, flavor, size = _CALL.unpack_from(data)
     except struct.error:
-        raise CallError(f"a call of {len(data)} bytes") from None
+        raise _too_short(data) from None
+    if kind == MSG_REPLY:
+        raise ReplyCame(xid)
     if kind != MSG_CALL:
         raise CallError(f"message type {kind} instead of a call")
     if version != 2:
-        raise Refused(f"RPC version {version}", _denied(xid, 0, 2, 2))
+        raise CallRefused(f"RPC version {version}", _denied(xid, 0, 2, 2))
     stop = 32 + size
     if size > AUTH_BODY_MAX or stop + 8 > len(data) or size & 3:
-        raise Refused("bad credential length", _denied(xid, 1, AUTH_BADCRED))
+        raise CallRefused("bad credential length", _denied(xid, 1, AUTH_BADCRED))
     verifier_size = _ONE.unpack_from(data, stop + 4)[0]
     start = stop + 8 + verifier_size
     if verifier_size > AUTH_BODY_MAX or start > len(data) or verifier_size & 3:
-        raise Refused("bad verifier length", _denied(xid, 1, AUTH_BADVERF))
+        raise CallRefused("bad verifier length", _denied(xid, 1, AUTH_BADVERF))
     if program != NFS_PROGRAM:
-        raise Refused(f"program {program}", accepted(xid, PROG_UNAVAIL))
+        raise CallRefused(f"program {program}", accepted(xid, PROG_UNAVAIL))
     if program_version != NFS_VERSION:
-        raise Refused(f"version {program_version}", accepted(xid, PROG_MISMATCH, NFS_VERSION, NFS_VERSION))
+        raise CallRefused(f"version {program_version}", accepted(xid, PROG_MISMATCH, NFS_VERSION, NFS_VERSION))
     if procedure > PROC_COMPOUND:
-        raise Refused(f"procedure {procedure}", accepted(xid, PROC_UNAVAIL))
+        raise CallRefused(f"procedure {procedure}", accepted(xid, PROC_UNAVAIL))
     if flavor == AUTH_SYS:
         body = bytes(data[32:stop])
-        cred = _cached_credentials.get(body) or _remember_auth_sys(xid, body)
+        cred = known_callers.get(body) or caller_of(body)
+        if cred is None:
+            raise CallRefused("bad AUTH_SYS credential", _denied(xid, 1, AUTH_BADCRED))
     elif flavor == AUTH_NONE:
         cred = NOBODY
     else:
-        raise Refused(f"flavour {flavor}", _denied(xid, 1, AUTH_TOOWEAK))
+        raise CallRefused(f"flavour {flavor}", _denied(xid, 1, AUTH_TOOWEAK))
     return Call(xid, procedure, flavor, cred, data, start)
 
 
-def _remember_auth_sys(xid: int, body: bytes) -> Credentials:
-    cred = decode_auth_sys(body)
-    if cred is None:
-        raise Refused("bad AUTH_SYS credential", _denied(xid, 1, AUTH_BADCRED))
-    if len(_cached_credentials) >= _CACHED_CREDENTIALS_MAX:
-        _cached_credentials.clear()
-    _cached_credentials[body] = cred
-    return cred
-
-
-def decode_auth_sys(body: bytes) -> Credentials | None:
-    """The caller that an AUTH_SYS body names (RFC 5531, appendix A), or None if the body is malformed."""
-    try:
-        name_size = _ONE.unpack_from(body, 4)[0]
-        if name_size > _MACHINE_NAME_MAX:
-            return None
-        at = 8 + (name_size + 3 & ~3)
-        uid, gid, count = struct.unpack_from(">3I", body, at)
-        if count > _GROUPS_MAX or at + 12 + 4 * count != len(body):
-            return None
-        groups = struct.unpack_from(f">{count}I", body, at + 12)
-    except struct.error:
-        return None
-    if 0xFFFFFFFF in (uid, gid) or 0xFFFFFFFF in groups:
-        return None  # the system's "leave it as it is"
-    return Credentials(uid=uid, gid=gid, groups=groups)
+def _too_short(data: bytes | bytearray) -> Exception:
+    """What to make of bytes that are no whole call: replies are shorter."""
+    if len(data) >= _TWO.size:
+        xid, kind = _TWO.unpack_from(data)
+        if kind == MSG_REPLY:
+            return ReplyCame(xid)
+    return CallError(f"a call of {len(data)} bytes")
 
 
 def success(xid: int, body_size: int) -> bytes:

@@ -35,7 +35,7 @@ def key_of(address: str, xid: int, record: bytes | bytearray) -> Key:
     return address, xid, len(record), zlib.crc32(record[:_CHECKED_SIZE])
 
 
-class DuplicateCache:
+class ReplyCache:
     """The last replies to requests that changed something."""
 
     def __init__(self) -> None:

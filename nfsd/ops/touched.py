@@ -10,29 +10,27 @@ from __future__ import annotations
 import contextlib
 import stat
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nfsd.ops.directory import check_name, require_directory
+from nfsd.ops.request import Request
+from nfsd.state.clients import Client
 from nfsd.state.durations import ATTRIBUTE, check_value
+from nfsd.vfs.interface import Node
 from xdr.generated import nfs4
 
-if TYPE_CHECKING:
-    from nfsd.compound import Compound
-    from nfsd.state.clients import Client
-    from nfsd.vfs.interface import Node
-
-_Touches = Callable[["Compound", Any], "list[Node]"]
+_Touches = Callable[["Request", Any], "list[Node]"]
 
 
-def _current(c: Compound, _args: Any) -> list[Node]:
+def _current(c: Request, _args: Any) -> list[Node]:
     return [c.node()]
 
 
-def _both(c: Compound, _args: Any) -> list[Node]:
+def _both(c: Request, _args: Any) -> list[Node]:
     return [c.saved_node(), c.node()]
 
 
-def _entry(c: Compound, parent: Node, name: bytes) -> list[Node]:
+def _entry(c: Request, parent: Node, name: bytes) -> list[Node]:
     """A directory and what the name stands for, if it stands for anything; what is wrong the operation finds out."""
     require_directory(parent)
     touched = [parent]
@@ -41,11 +39,11 @@ def _entry(c: Compound, parent: Node, name: bytes) -> list[Node]:
     return touched
 
 
-def _removed(c: Compound, args: nfs4.REMOVE4args) -> list[Node]:
+def _removed(c: Request, args: nfs4.REMOVE4args) -> list[Node]:
     return _entry(c, c.node(), args.target)
 
 
-def _renamed(c: Compound, args: nfs4.RENAME4args) -> list[Node]:
+def _renamed(c: Request, args: nfs4.RENAME4args) -> list[Node]:
     return _entry(c, c.saved_node(), args.oldname) + _entry(c, c.node(), args.newname)
 
 
@@ -69,7 +67,7 @@ _TOUCHES: dict[int, _Touches] = {
 }
 
 
-def admit(c: Compound, number: int, args: Any) -> None:
+def admit(c: Request, number: int, args: Any) -> None:
     """Whether no standing blackout is in an operation's way.  Raises Nfs4Error(DELAY, ACCESS).
 
     What had begun before a crash is not: it is carried on to its end.
@@ -77,10 +75,10 @@ def admit(c: Compound, number: int, args: Any) -> None:
     touches = _TOUCHES.get(number)
     if touches is not None and c.unfinished() is None:
         for node in touches(c, args):
-            c.server.state.blackouts.check(c, node, c.client)
+            c.state.blackouts.check(c, node, c.client)
 
 
-def admit_open(c: Compound, args: nfs4.OPEN4args, client: Client) -> None:
+def admit_open(c: Request, args: nfs4.OPEN4args, client: Client) -> None:
     """The same for OPEN, before it makes anything; what was held before a start may be claimed at any time."""
     claim = args.claim.claim
     if claim == nfs4.CLAIM_PREVIOUS or c.unfinished() is not None:
@@ -90,10 +88,10 @@ def admit_open(c: Compound, args: nfs4.OPEN4args, client: Client) -> None:
     if claim == nfs4.CLAIM_NULL and node.kind == stat.S_IFDIR and args.claim.file is not None:
         touched = _entry(c, node, args.claim.file)
     for node in touched:
-        c.server.state.blackouts.check(c, node, client)
+        c.state.blackouts.check(c, node, client)
 
 
-def note_attribute(c: Compound, node: Node, name: bytes, value: bytes | None) -> None:
+def note_attribute(c: Request, node: Node, name: bytes, value: bytes | None) -> None:
     """An extended attribute is about to be set, or removed (None).  Raises Nfs4Error(INVAL).
 
     What a file says of its blackout counts from the next start on: nobody can end one early by changing it.
@@ -101,6 +99,6 @@ def note_attribute(c: Compound, node: Node, name: bytes, value: bytes | None) ->
     if name == ATTRIBUTE:
         if value is not None:
             check_value(value)
-        waiting = c.server.state.blackouts.waiting
+        waiting = c.state.blackouts.waiting
         if waiting is not None:
             waiting.of_file(node.handle)

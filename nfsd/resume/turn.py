@@ -1,6 +1,6 @@
 """A process's turn to serve: what it is told when it begins, and how long each phase of beginning takes.
 
-Owns these two plain records. Must not know who tells, nor what the phases do.
+Owns these two records. Must not know who tells, nor what the phases do.
 """
 
 from __future__ import annotations
@@ -26,26 +26,6 @@ class Turn:
     warm_pid: int | None = None
     phases: Phases | None = None
     """What has been counted already of a takeover from another node."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stand:
-    """What the supervisor says to the worker that is its node's standby.
-
-    `clear`: there may be something left over of a process or daemon that died with its part.
-    `delay_s` is how long to wait first, because others died quickly. `promote` is in whose name it
-    shall try to take over, `after_s` from now; `fenced` is why this node may not serve until somebody says that it
-    may, or empty.
-    """
-
-    clear: bool
-    delay_s: float
-    promote: str | None
-    after_s: float
-    fenced: str
-    takeovers: int
-    supervisor_pid: int
-    beat_s: float | None
 
 
 class Phases:

@@ -2,7 +2,7 @@
 
 Owns the stored form of a request under way: the call itself, how far it has come, and what there was before the
 change.  Must not decide whether a change has happened (`nfsd/ops/once.py`) nor what is done about it
-(`nfsd/recovery.py`).
+(`nfsd/resume/requests.py`).
 
 MUST: the record is durable before the first system call that changes anything, and it is removed in the
 transaction that has the request's reply.  MUST NOT: anything else that changes names run in between.
@@ -11,16 +11,14 @@ transaction that has the request's reply.  MUST NOT: anything else that changes 
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
 
-from nfsd.duplicates import record_key
+from nfsd.ops.once import Before, storable
+from nfsd.ops.request import Request
+from nfsd.state.reply_cache import Key, record_key
+from xdr.codec import Buffer
 from xdr.generated import stored
 
-if TYPE_CHECKING:
-    from nfsd.compound import Compound
-
 _HEAD = struct.Struct(">4I4Q2q3I")
-_TIME_MIN_NS, _TIME_MAX_NS = -(1 << 63), (1 << 63) - 1
 _LENGTH = struct.Struct(">I")
 _PADS = (b"", bytes(3), bytes(2), bytes(1))
 _EMPTY = bytes(4)
@@ -28,34 +26,6 @@ _STATEID = struct.Struct(">I12s")
 _SLOT_PREFIX, _DUPLICATE_PREFIX = b"s", b"d"
 
 Stateid = tuple[int, bytes]
-
-
-class Before:
-    """What there was before a change.
-
-    `found` is the identity of what the name led to (`FileSystem.identify`), or the digest of a value; empty where
-    there was nothing.  `change` is of the object or directory, `other_change` of a second directory.
-    """
-
-    __slots__ = (
-        "change", "other_change", "found", "other_found", "at_ns", "size", "mode", "uid", "gid", "atime_ns", "mtime_ns",
-    )  # fmt: skip
-
-    def __init__(
-        self, change: int, found: bytes = b"", other_change: int = 0, other_found: bytes = b"", *, at_ns: int = 0,
-        size: int = 0, mode: int = 0, uid: int = 0, gid: int = 0, atime_ns: int = 0, mtime_ns: int = 0,
-    ) -> None:  # fmt: skip
-        self.change = change
-        self.found = found
-        self.other_change = other_change
-        self.other_found = other_found
-        self.at_ns = at_ns
-        self.size = size
-        self.mode = mode
-        self.uid = uid
-        self.gid = gid
-        self.atime_ns = atime_ns
-        self.mtime_ns = mtime_ns
 
 
 _NOTHING = Before(0)
@@ -93,12 +63,12 @@ def _stateid(value: bytes) -> Stateid | None:
     return seqid, other
 
 
-def intent_key(c: Compound) -> bytes:
+def intent_key(c: Request, duplicate_key: Key | None) -> bytes:
     """By what a retry finds its intent: session and slot, or NFSv4.0's address, xid, size and checksum."""
     if c.slot is not None:
         return _SLOT_PREFIX + c.slot.key
-    assert c.duplicate_key is not None
-    return _DUPLICATE_PREFIX + record_key(c.duplicate_key)
+    assert duplicate_key is not None
+    return _DUPLICATE_PREFIX + record_key(duplicate_key)
 
 
 def session_of(key: bytes) -> bytes:
@@ -106,17 +76,18 @@ def session_of(key: bytes) -> bytes:
     return key[1:17] if key[:1] == _SLOT_PREFIX else b""
 
 
-def encode_intent(c: Compound, before: Before | None) -> bytes:
+def encode_intent(c: Request, results: list[Buffer], before: Before | None, attempts: int) -> bytes:
     """stored_intent, by hand, because every change of a file system waits for it.
 
-    `before` is None where the operations so far are done and nothing is under way.
+    `results` are those so far.  `before` is None where the operations so far are done and nothing is under way.
+    `attempts` is how often the request has been recovered.
     """
     connection, current, saved = c.connection, c.current, c.saved
     was = before or _NOTHING
     return b"".join(
         (
             _HEAD.pack(
-                before is not None, c.intent.kept.attempts if c.intent is not None else 0, c.index, connection.port,
+                before is not None, attempts, c.index, connection.port,
                 was.at_ns, was.change, was.other_change, was.size, storable(was.atime_ns), storable(was.mtime_ns),
                 was.mode, was.uid, was.gid,
             ),
@@ -127,15 +98,10 @@ def encode_intent(c: Compound, before: Before | None) -> bytes:
             _EMPTY if c.stateid is None else _opaque(_STATEID.pack(*c.stateid)),
             _EMPTY if c.saved_stateid is None else _opaque(_STATEID.pack(*c.saved_stateid)),
             _opaque(connection.address.encode()),
-            _opaque(b"".join(c.results)),
+            _opaque(b"".join(results)),
             _opaque(c.call.data),
         )
     )  # fmt: skip
-
-
-def storable(time_ns: int) -> int:
-    """A file's time as a record has it: 64 bits, the nearest where a client has set one beyond the year 2262."""
-    return max(_TIME_MIN_NS, min(_TIME_MAX_NS, time_ns))
 
 
 def _opaque(value: bytes | bytearray) -> bytes:

@@ -8,11 +8,12 @@ belongs to.  Must not know how records are put aside (`statestore/quarantine.py`
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from nfsd.log import get_logger
 from nfsd.state import opens
 from nfsd.state.blackout import address_key
+from nfsd.state.clients import Client
+from nfsd.state.state import State
 from statestore import (
     ANSWER,
     GRANT,
@@ -30,10 +31,6 @@ from statestore import (
     ChangeSet,
     Damage,
 )
-
-if TYPE_CHECKING:
-    from nfsd.state.clients import Client
-    from nfsd.state.state import State
 
 log = get_logger()
 

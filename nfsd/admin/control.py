@@ -52,7 +52,7 @@ class NoServer(ControlError):
     """Nobody answers on the control socket."""
 
 
-class Refused(NoServer):
+class NobodyAnswers(NoServer):
     """There is a socket, but its server has died."""
 
 
@@ -65,7 +65,7 @@ class Resuming(ControlError):
 
 
 @runtime_checkable
-class Node(Protocol):
+class Movable(Protocol):
     """What a target can do besides if its node is one of several. Every one raises ControlError."""
 
     async def promote(self, *, released: bool) -> None:
@@ -272,7 +272,7 @@ class ControlServer:
                 log.info("control.blackout", **{key: str(value) for key, value in arguments.items()})
             return self._target.blackout(action, arguments)
         if command in MOVES:
-            if not isinstance(self._target, Node):
+            if not isinstance(self._target, Movable):
                 raise ControlError(f"{command}: this server is the only node. 'understudy standby' runs one of several")
             released = isinstance(arguments, dict) and arguments.get("released") is True
             return self._target.promote(released=released) if command == "promote" else getattr(self._target, command)()
@@ -292,7 +292,7 @@ def ask(path: Path, command: str, *, timeout_s: float = 10.0, **arguments: Any) 
     while True:
         try:
             return _ask_once(path, command, timeout_s, arguments)
-        except (Refused, Resuming, Interrupted) as error:
+        except (NobodyAnswers, Resuming, Interrupted) as error:
             # What only asks may ask twice.
             again = command in LISTINGS or not isinstance(error, Interrupted)
             if not again or time.monotonic() >= end_s:
@@ -311,7 +311,7 @@ def _ask_once(path: Path, command: str, timeout_s: float, arguments: dict[str, A
                 line = stream.readline(REPLY_SIZE_MAX)
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
         message = f"no server runs on this state directory: nobody answers on {path}"
-        kind = Refused if isinstance(error, ConnectionRefusedError) else NoServer
+        kind = NobodyAnswers if isinstance(error, ConnectionRefusedError) else NoServer
         raise kind(f"{message}. Start 'understudy serve', or give its --state or --control") from error
     except PermissionError as error:
         raise ControlError(f"{path} is not for this user: run as the server's user or as root") from error

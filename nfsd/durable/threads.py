@@ -1,0 +1,59 @@
+"""Threads for work that may have to wait for a disk.
+
+Owns the pool.  Must not know what the work is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+Done = Callable[[Any, BaseException | None], None]
+"""Takes the work's result, or the error that it raised."""
+
+
+class Threads:
+    """Runs work and tells of its end in the event loop.
+
+    Until `start`, and after `close`, work is done at once in the calling thread: there is nobody else to wait for it.
+    `check` is called in the thread before the work; it MUST NOT return when this process may not serve any more.
+    """
+
+    def __init__(self, post: Callable[..., object], check: Callable[[], None] | None = None) -> None:
+        """`post` calls a function in the event loop, from any thread."""
+        self._post = post
+        self._check = check
+        self._pool: ThreadPoolExecutor | None = None
+
+    def start(self, count: int) -> None:
+        """Run work in up to `count` threads from now on."""
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="file")
+
+    def run(self, work: Callable[[], Any], done: Done) -> None:
+        """Run `work`, then `done(result, error)` in the event loop."""
+        if self._pool is not None:
+            self._pool.submit(self._run, work, done)
+            return
+        try:
+            value = work()
+        except Exception as error:
+            done(None, error)
+        else:
+            done(value, None)
+
+    def _run(self, work: Callable[[], Any], done: Done) -> None:
+        if self._check is not None:
+            self._check()
+        try:
+            value = work()
+        except BaseException as error:
+            self._post(done, None, error)
+        else:
+            self._post(done, value, None)
+
+    def close(self) -> None:
+        """Wait for everything that runs.  Blocks."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown()
