@@ -156,7 +156,9 @@ def _examine(stored_key: bytes, stored_value: bytes) -> Damage:
     newest = NEWEST.get(kind, 1)
     if not 0 < version <= newest:
         newer = version > newest and crc == crc32(value, crc32(stored_key, crc32(stored_value[:2])))
-        return damage(f"record version {version}, expected {newest}", newer)
+        wrong = damage(f"record version {version}, expected {newest}", newer)
+        # Another kind has that version: it may be the kind that is damaged.
+        return _misplaced(wrong, version, crc) if 0 < version < len(_STARTS) and not newer else wrong
     found = crc32(value, crc32(stored_key, _STARTS[version]))
     if kind not in KIND_NAMES and crc == found:
         return damage("unknown kind, written by a newer release", True)
