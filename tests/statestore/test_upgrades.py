@@ -74,8 +74,12 @@ def doubled(key: bytes, value: bytes) -> bytes:
 def old_records() -> Records:
     """One OPEN of version 1, one of version 2, one HOLDER."""
     return dict(
-        (encode_record(OPEN, b"old", b"value"), encode_record(OPEN, b"young", b"value", 2), encode_record(HOLDER, b"h", b"who"))
-    )  # fmt: skip
+        [
+            encode_record(OPEN, b"old", b"value"),
+            encode_record(OPEN, b"young", b"value", 2),
+            encode_record(HOLDER, b"h", b"who"),
+        ]
+    )
 
 
 @pytest.fixture(params=["memory", "process", "power"])
