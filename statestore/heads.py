@@ -36,7 +36,12 @@ _unpack_open: Final = _OPEN_STORED.unpack_from
 
 def put_open(changes: ChangeSet, held: Open, private: bytes) -> None:
     """Set an open's record. Raises ValueError for what the layout has no room for."""
-    changes.put(OPEN, held.key, encode_open(held, private), VERSION)
+    object = held.object
+    try:  # As `encode_open` does it, without the call.
+        value = held.holder.key + _pack_open(held.access, held.deny, len(object)) + object + private
+    except error as cause:
+        raise _no_room(held, cause) from cause
+    changes.put(OPEN, held.key, value, VERSION)
 
 
 def put_ranges(changes: ChangeSet, key: bytes, party: bytes, ranges: Sequence[Range], private: bytes) -> None:
@@ -53,7 +58,7 @@ def encode_open(held: Open, private: bytes) -> bytes:
     try:
         return held.holder.key + _pack_open(held.access, held.deny, len(object)) + object + private
     except error as cause:
-        raise ValueError(f"masks {held.access}, {held.deny} and an object of {len(object)} bytes: {cause}") from cause
+        raise _no_room(held, cause) from cause
 
 
 def decode_open(value: bytes) -> tuple[bytes, int, int, bytes, bytes]:
@@ -99,3 +104,7 @@ def _range(party: bytes, start: int, last: int, exclusive: int) -> Range:
     if exclusive > 1:
         raise ValueError(f"a range with {exclusive} for whether it is exclusive")
     return Range(party, start, last + 1, exclusive == 1)
+
+
+def _no_room(held: Open, cause: error) -> ValueError:
+    return ValueError(f"masks {held.access}, {held.deny} and an object of {len(held.object)} bytes: {cause}")
