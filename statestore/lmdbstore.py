@@ -39,8 +39,9 @@ from statestore.errors import (
 )
 from statestore.kinds import META
 from statestore.queueing import CommitQueue, Entries, InlineQueue, ThreadQueue
-from statestore.records import Damage, decode_record, encode_record, refuse_newer
+from statestore.records import Damage, decode_record, encode_record
 from statestore.store import DurableHook, FailureHook, Level
+from statestore.upgrades import Upgrades, load_record
 
 FORMAT: Final = 1
 # Address space, not disk: the file grows as it is written. Too small a map ends the server when it is full.
@@ -73,6 +74,7 @@ class LmdbStore(CommitQueue):
         self.directory: Path = Path()
         self._epoch_record: bytes = b""
         self._guard: Callable[[], None] | None = None
+        self._upgrades: Upgrades | None = None
         self._env: lmdb.Environment
         self._lock: int = -1
 
@@ -88,6 +90,7 @@ class LmdbStore(CommitQueue):
         lock: int = -1,
         resumed: bool = False,
         guard: Callable[[], None] | None = None,
+        upgrades: Upgrades | None = None,
     ) -> "LmdbStore":
         """Open the state directory, creating it if need be; raise its epoch durably.
 
@@ -95,6 +98,8 @@ class LmdbStore(CommitQueue):
         here. `resumed` says that the lock has been held ever since the directory was opened last: what was
         written then is as safe as its level promises, and is not written out once more. `guard` is called before
         each transaction, in the thread that writes; if it raises, nothing is written and the store has failed.
+        `upgrades` are the converters by which `load` brings older records to the newest version of their kind;
+        without any `load` yields values as they are stored (statestore/upgrades.py).
 
         The directory MUST lie on a local file system. `on_durable` and `on_failure` are called in the thread
         that writes: at level "process" the one that calls `flush`, at "power" the writer thread.
@@ -109,23 +114,23 @@ class LmdbStore(CommitQueue):
         else:
             raise ValueError(f'durability level {level!r} is not known; use "process" or "power"')
         store._guard = guard
+        store._upgrades = upgrades
         store._open(Path(directory), level == "power", map_size, random_bytes, lock, resumed)
         return store
 
     def load(self) -> Iterator[tuple[int, bytes, bytes]]:
         """Yield (kind, key, value) of every sound record, ordered by kind and key.
 
-        Raises StoreDamaged, StoreNewer.
+        Raises StoreDamaged, StoreNewer; StoreError where the converter of an older record is missing.
         """
         self.damaged = []
         for stored_key, stored_value in _walk(self._env, self.directory):
             if stored_key.startswith(_STORED_OWN_PREFIX):
                 continue
-            value = decode_record(stored_key, stored_value)
+            value = load_record(stored_key, stored_value, self._upgrades, self.directory)
             if type(value) is bytes:
                 yield stored_key[0], stored_key[1:], value
             elif isinstance(value, Damage):
-                refuse_newer(value, self.directory)
                 self.damaged.append(value)
 
     def copy(self, path: Path) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 
 from statestore.errors import StoreFailed
 from statestore.queueing import Entries, InlineQueue
-from statestore.records import Damage, decode_record, refuse_newer
+from statestore.records import Damage
 from statestore.store import DurableHook, FailureHook
+from statestore.upgrades import Upgrades, load_record
 
 
 class MemoryStore(InlineQueue):
@@ -23,8 +24,10 @@ class MemoryStore(InlineQueue):
         records: Mapping[bytes, bytes] | None = None,
         epoch: int = 1,
         secret: bytes = bytes(32),
+        upgrades: Upgrades | None = None,
     ) -> None:
         super().__init__(on_durable, on_failure)
+        self.upgrades: Upgrades | None = upgrades
         self.epoch: int = epoch
         self.secret: bytes = secret
         self.damaged: list[Damage] = []
@@ -32,12 +35,14 @@ class MemoryStore(InlineQueue):
         self._next_error: BaseException | None = None
 
     def load(self) -> Iterator[tuple[int, bytes, bytes]]:
-        """Yield (kind, key, value) of every sound record, ordered by kind and key."""
+        """Yield (kind, key, value) of every sound record, ordered by kind and key.
+
+        Raises StoreNewer; StoreError where the converter of an older record is missing.
+        """
         self.damaged = []
         for stored_key, stored_value in sorted(self.records.items()):
-            value = decode_record(stored_key, stored_value)
+            value = load_record(stored_key, stored_value, self.upgrades, "memory")
             if isinstance(value, Damage):
-                refuse_newer(value, "memory")
                 self.damaged.append(value)
             else:
                 yield stored_key[0], stored_key[1:], value
@@ -70,6 +75,7 @@ class MemoryStore(InlineQueue):
             records=survivors,
             epoch=self.epoch + 1,
             secret=self.secret,
+            upgrades=self.upgrades,
         )
 
     def fail_next(self, error: BaseException) -> None:

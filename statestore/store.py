@@ -36,8 +36,9 @@ class Store(Protocol):
         """Yield (kind, key, value) of every sound record, ordered by kind and key.
 
         Damaged records are left out and listed in `damaged`. To be exhausted before the first `commit`:
-        queued changes are not seen. Raises StoreDamaged when the file cannot be walked, StoreNewer when a newer
-        release has written a record.
+        queued changes are not seen. A store that was given converters yields every value in the newest version of
+        its kind (upgrades.py). Raises StoreDamaged when the file cannot be walked, StoreNewer when a newer release
+        has written a record, StoreError when the converter of an older record is missing.
         """
         ...
 

@@ -22,13 +22,14 @@ from statestore.directory import DATA_NAME
 from statestore.errors import StoreDamaged
 from statestore.kinds import HOLDER, OPEN, OWNER, QUARANTINE, RANGE, SLOT, STREAM, kind_name
 from statestore.lmdbstore import OWN_PREFIX, open_readonly
+from statestore.model import HOLDER_KEY_SIZE
 from statestore.quarantine import decode_kept
-from statestore.records import FRAME_SIZE, Damage, decode_record, refuse_newer
+from statestore.records import FRAME_SIZE, NEWEST, Damage, decode_record, refuse_newer
+from statestore.upgrades import Upgrades, upgraded
 
 Describe = Callable[[bytes, bytes], Mapping[str, Any]]
 """Turns a record's key and value into the fields that a listing shows."""
 
-HOLDER_KEY_SIZE: Final = 8
 STREAM_KEY_SIZE: Final = 16
 OPEN_KEY_SIZE: Final = 16
 
@@ -154,11 +155,15 @@ def _verify(directory: Path, references: Sequence[Reference]) -> Report:
     return report
 
 
-def dump(directory: Path, describe: Mapping[int, Describe] | None = None) -> Iterator[dict[str, Any]]:
+def dump(
+    directory: Path, describe: Mapping[int, Describe] | None = None, upgrades: Upgrades | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield one JSON-ready dict for each record, in order: kind, key, then the described fields or the value.
 
-    Bytes are hexadecimal. A damaged record, or one that `describe` refuses with a ValueError, says so under
-    `damaged`. Raises as `verify` does.
+    Bytes are hexadecimal. A kind that has had several versions shows the record's `version`. `describe` is given
+    values as `upgrades` make them; without `upgrades`, as they are stored. A damaged record, or one that a converter
+    or `describe` refuses with a ValueError, says so under `damaged`. Raises as `verify` does, and StoreError where
+    the converter of an older record is missing.
     """
     describers = {QUARANTINE: _describe_kept, **(describe or {})}
     with open_readonly(directory) as reader:
@@ -166,13 +171,16 @@ def dump(directory: Path, describe: Mapping[int, Describe] | None = None) -> Ite
             value = decode_record(stored_key, stored_value)
             kind, key = (stored_key[0], stored_key[1:]) if stored_key else (0, b"")
             line: dict[str, Any] = {"kind": kind_name(kind), "key": key.hex()}
+            if NEWEST.get(kind, 1) > 1 and stored_value:
+                line["version"] = stored_value[0]
             if isinstance(value, Damage):
                 line |= {"damaged": value.reason, "stored": stored_value.hex()}
             elif key.startswith(OWN_PREFIX):
                 line |= {"name": key.decode("ascii", "replace"), "number": int.from_bytes(value, "big")}
             elif kind in describers:
                 try:
-                    line |= describers[kind](key, value)
+                    newest = value if upgrades is None else upgraded(kind, key, value, stored_value[0], upgrades)
+                    line |= describers[kind](key, newest)
                 except ValueError as error:
                     line |= {"damaged": f"the value cannot be read: {error}", "value": value.hex()}
             else:

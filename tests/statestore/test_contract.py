@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from statestore import (
     HOLDER,
     META,
+    NEWEST,
     OPEN,
     SLOT,
     STREAM,
@@ -352,9 +353,10 @@ def test_load_flipped_key(backend: Any) -> None:
 
 
 def newer_version(stored_key: bytes, value: bytes) -> bytes:
-    """A sound record of version 2, as a release to come writes it."""
-    crc = crc32(value, crc32(stored_key, crc32(b"\x02\x00")))
-    return b"\x02\x00" + len(value).to_bytes(4, "big") + crc.to_bytes(4, "big") + value
+    """A sound record of a kind's next version, as a release to come writes it."""
+    head = bytes((NEWEST[stored_key[0]] + 1, 0))
+    crc = crc32(value, crc32(stored_key, crc32(head)))
+    return head + len(value).to_bytes(4, "big") + crc.to_bytes(4, "big") + value
 
 
 def newer_kind(stored_key: bytes, value: bytes) -> bytes:
@@ -362,7 +364,9 @@ def newer_kind(stored_key: bytes, value: bytes) -> bytes:
     return b"\x01\x00" + len(value).to_bytes(4, "big") + crc32(value, crc32(stored_key)).to_bytes(4, "big") + value
 
 
-@pytest.mark.parametrize(("stored_key", "write"), [(b"\x05k1", newer_version), (b"\xc8k1", newer_kind)])
+@pytest.mark.parametrize(
+    ("stored_key", "write"), [(b"\x05k1", newer_version), (b"\x01k1", newer_version), (b"\xc8k1", newer_kind)]
+)
 def test_load_newer_record(backend: Any, stored_key: bytes, write: Any) -> None:
     """What a newer release has written is refused, never left out; what looks like it by damage is damage."""
     backend.open().close()
@@ -378,7 +382,7 @@ def test_load_damaged_newer_record(backend: Any) -> None:
     backend.tamper(lambda records: records.update({b"\x05k1": flip(-1)(stored)}))
     store = backend.open()
     assert list(store.load()) == []
-    assert [damage.reason for damage in store.damaged] == ["record version 2, expected 1"]
+    assert [damage.reason for damage in store.damaged] == ["record version 3, expected 2"]
 
 
 STEP = st.one_of(

@@ -1,10 +1,12 @@
 """Shares, against a model that compares every open with every other."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from statestore import ShareTable
+from statestore import Holder, Open, Shares, ShareTable
 
 OBJECTS = (b"x", b"y")
 OPENS = (b"1", b"2", b"3", b"4")
@@ -97,3 +99,67 @@ def test_remove_unknown() -> None:
     with pytest.raises(KeyError):
         table.replace(b"x", b"1", 1, 0)
     assert table.opens(b"x") == {}
+
+
+# -- the table that keeps the opens themselves ----------------------------------------------------------------
+
+HOLDER: Holder[Any] = Holder(b"holder-1", b"identity")
+
+
+def compare_heads(shares: Shares[Open], model: Model) -> None:
+    """Ask for every conflict that there can be."""
+    for object_key in OBJECTS:
+        for access in range(4):
+            for deny in range(4):
+                for except_key in (None, *OPENS):
+                    found = shares.conflict(object_key, access, deny, except_key)
+                    expected = conflicts(model, object_key, access, deny, except_key)
+                    assert (found is not None and found.key in expected) if expected else found is None
+        assert {key: (held.access, held.deny) for key, held in shares.opens(object_key).items()} == {
+            key: masks for (where, key), masks in model.items() if where == object_key
+        }
+        assert (object_key in shares) == any(where == object_key for where, _ in model)
+    assert len(shares) == len({where for where, _ in model})
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(STEP, max_size=25))
+def test_shares_model(steps: list[tuple[str, bytes, bytes, int, int]]) -> None:
+    """After any sequence of opens, changes and closes the opens are found that comparing all would find."""
+    shares: Shares[Open] = Shares()
+    heads: dict[tuple[bytes, bytes], Open] = {}
+    model = Model()
+    for action, object_key, open_key, access, deny in steps:
+        held = heads.get((object_key, open_key))
+        if action == "remove":
+            if held is not None:
+                shares.remove(held)
+                del model[object_key, open_key], heads[object_key, open_key]
+        elif held is not None:
+            shares.change(held, access, deny)
+            model[object_key, open_key] = (access, deny)
+        else:
+            if action == "open" and shares.conflict(object_key, access, deny) is not None:
+                continue
+            held = heads[object_key, open_key] = Open(open_key, HOLDER, object_key, access, deny)
+            shares.add(held)
+            model[object_key, open_key] = (access, deny)
+    compare_heads(shares, model)
+
+
+def test_shares_know_their_opens() -> None:
+    """An open is added once, and changed or removed only while it is there."""
+    shares: Shares[Open] = Shares()
+    held, twin = Open(b"1", HOLDER, b"x", 1, 2), Open(b"1", HOLDER, b"x", 1, 2)
+    with pytest.raises(KeyError):
+        shares.remove(held)
+    with pytest.raises(KeyError):
+        shares.change(held, 1, 0)
+    shares.add(held)
+    assert shares.conflict(b"x", 2, 0) is held
+    with pytest.raises(AssertionError):
+        shares.add(twin)
+    with pytest.raises(AssertionError):
+        shares.change(twin, 1, 0)
+    shares.remove(held)
+    assert shares.opens(b"x") == {}
