@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from nfsd.errors import Nfs4Error
 from nfsd.ops.directory import require_writable
 from nfsd.ops.io import file_for
-from nfsd.ops.space import FILE_SIZE_MAX, Steps, busy_while, make_stable, require_regular
+from nfsd.ops.space import Steps, busy_while, make_stable, require_regular
 from nfsd.vfs.interface import Node
 from xdr.generated import nfs4
 
@@ -81,7 +81,7 @@ def _checked_count(source: Node, target: Node, source_fd: int, start: int, to: i
     if start > size:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "source offset beyond the end of the file")
     count = min(count or size - start, size - start)
-    if to + count > FILE_SIZE_MAX:
+    if to + count > target.fs.file_size_max:
         raise Nfs4Error(nfs4.NFS4ERR_FBIG, "target range beyond the largest file")
     if source is target and start < to + count and to < start + count:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "source and target ranges overlap")
@@ -120,7 +120,7 @@ def op_clone(c: Compound, args: nfs4.CLONE4args) -> Steps:
         raise Nfs4Error(nfs4.NFS4ERR_XDEV, "clone between file systems")
     source_fd = file_for(c, args.cl_src_stateid, source, False)
     target_fd = file_for(c, args.cl_dst_stateid, target, True)
-    if max(args.cl_src_offset, args.cl_dst_offset) + args.cl_count > FILE_SIZE_MAX:
+    if max(args.cl_src_offset, args.cl_dst_offset) + args.cl_count > target.fs.file_size_max:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "range beyond the largest file")
     request = _CLONE_RANGE.pack(source_fd, args.cl_src_offset, args.cl_count, args.cl_dst_offset)
 

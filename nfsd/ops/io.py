@@ -24,7 +24,6 @@ Steps = Generator[Callable[[], Any], Any, Any]
 IO_SIZE_MAX = 1024 * 1024  # what FATTR4_MAXREAD and MAXWRITE say
 # Larger unstable writes go to a thread: copying this much takes about as long as handing it over.
 INLINE_WRITE_MAX = 64 * 1024
-_OFFSET_MAX = (1 << 63) - 1
 _READ_HEAD = 8 + 8  # opnum, status, eof, the data's length
 _SETID = stat.S_ISUID | stat.S_ISGID
 _ROOT = Credentials(0, 0)
@@ -94,8 +93,8 @@ def op_write(c: Compound, args: nfs4.WRITE4args) -> Steps:
     data, offset, stable = args.data, args.offset, args.stable
     if len(data) > IO_SIZE_MAX:
         data = data[:IO_SIZE_MAX]
-    if offset + len(data) > _OFFSET_MAX:
-        raise Nfs4Error(nfs4.NFS4ERR_FBIG, "beyond the largest file offset")
+    if offset + len(data) > node.fs.file_size_max:
+        raise Nfs4Error(nfs4.NFS4ERR_FBIG, "beyond the largest file")
     written = 0
     if stable == nfs4.UNSTABLE4 and len(data) <= INLINE_WRITE_MAX:
         written = os.pwrite(fd, data, offset) if data else 0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops.io import file_for
-from nfsd.vfs.interface import Node
+from nfsd.vfs.interface import FILE_SIZE_MAX, Node
 from xdr.generated import nfs4
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 Steps = Generator[Callable[[], Any], Any, Any]
 
-FILE_SIZE_MAX = (1 << 63) - 1
 _FALLOC_FL_KEEP_SIZE = 1
 _FALLOC_FL_PUNCH_HOLE = 2
 
@@ -57,7 +56,7 @@ def _change_space(c: Compound, stateid: nfs4.stateid4, mode: int, offset: int, l
     require_regular(node)
     if not length:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "empty range")
-    if offset + length > FILE_SIZE_MAX:
+    if offset + length > node.fs.file_size_max:
         raise Nfs4Error(nfs4.NFS4ERR_FBIG, "range beyond the largest file")
     fd = file_for(c, stateid, node, True)
 

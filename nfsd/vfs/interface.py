@@ -22,6 +22,9 @@ from typing import Any, ClassVar, Final
 HANDLE_SIZE_MAX: Final = 64
 """Bytes of a wire handle: what DESIGN.md section 9 allows; NFS4_FHSIZE would be 128 (RFC 8881 3.1)."""
 
+FILE_SIZE_MAX: Final = (1 << 63) - 1
+"""Bytes: the largest file offset that the kernel knows; most file systems end earlier."""
+
 COOKIE_OFFSET: Final = 3
 """Added to a directory offset to make a cookie: 0 is the start, 1 and 2 are reserved (RFC 8881 18.23.3)."""
 
@@ -101,7 +104,8 @@ class FileSystem:
     """A tree of nodes. The base class refuses every change and every extended attribute.
 
     `export` is the Export that the tree belongs to, None for the pseudo file system; `fsid` is what the wire
-    shows and never a device number; `maxname` is in bytes; `has_xattrs` and `read_only` hold for all clients
+    shows and never a device number; `maxname` is in bytes; `file_size_max`
+    is the most bytes that a file may have here (RFC 8881 5.8.2.14); `has_xattrs` and `read_only` hold for all clients
     (an export may still be read-only for some of them); `keeps_open` says that an open node's descriptors
     could not be opened again at will; `keeps_unlinked`, that `bury` can make an open file outlive its names and the
     process.
@@ -110,6 +114,7 @@ class FileSystem:
     export: Any = None
     fsid: tuple[int, int] = (0, 0)
     maxname: int = 255
+    file_size_max: int = FILE_SIZE_MAX
     read_only: bool = True
     has_xattrs: bool = False
     keeps_open: bool = False

@@ -69,8 +69,17 @@ class PosixFileSystem(FileSystem):
         self.root_fd = os.open(export.path, DIRECTORY_FLAGS)
         self.maxname = os.fstatvfs(self.root_fd).f_namemax
         self.has_xattrs = attributes.supports_xattrs(self.root_fd)
+        if not self.read_only:
+            self._find_size_limit()
         self.root = self._make_root()
         self.root.busy = 1
+
+    def _find_size_limit(self) -> None:
+        try:
+            self.file_size_max = attributes.file_size_max(self.root_fd)
+        except OSError as error:
+            # Clients are told the kernel's own limit, and hear of a nearer one when they write.
+            log.warning("export.size_limit_unknown", export=str(self.export.path), reason=str(error))
 
     def close(self) -> None:
         """Close the root."""
