@@ -131,15 +131,16 @@ class Compound:
         self.current = node
         self.stateid = None
 
-    def as_caller(self, node: Node) -> Credentials:
+    def as_caller(self, node: Node, reading: bool = False) -> Credentials:
         """The caller as `node`'s export squashes it.
 
-        Raises Nfs4Error: ACCESS or WRONGSEC for a client that the export is not for, ROFS where it may only read.
+        `reading`: the operation only reads this node, whatever it does to another one.  Raises Nfs4Error: ACCESS or
+        WRONGSEC for a client that the export is not for, ROFS where it may only read.
         """
         if node.fs is not self.admitted:
             self.caller, self.read_only = self.server.admit(self, node)
             self.admitted = node.fs
-        if self.read_only and self.operations[self.index][0].writes:
+        if self.read_only and not reading and self.operations[self.index][0].writes:
             raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only for this client")
         return self.caller
 

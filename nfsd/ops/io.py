@@ -42,7 +42,7 @@ def file_for(c: Compound, stateid: nfs4.stateid4, node: Node, write: bool) -> in
         if kind == stat.S_IFLNK and c.minor:
             raise Nfs4Error(nfs4.NFS4ERR_SYMLINK, "I/O on a symbolic link")
         raise Nfs4Error(nfs4.NFS4ERR_WRONG_TYPE if c.minor else nfs4.NFS4ERR_INVAL, "I/O on no regular file")
-    cred = c.as_caller(node)
+    cred = c.as_caller(node, not write)
     if write and node.fs.read_only:
         raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only export")
     held = c.server.state.check_io(c, stateid, node, write)

@@ -76,7 +76,7 @@ class FakeCompound:
     def set_node(self, node: Node | None) -> None:
         self.current = node
 
-    def as_caller(self, node: Node) -> Credentials:
+    def as_caller(self, node: Node, reading: bool = False) -> Credentials:
         return self.cred
 
     def may_write(self, node: Node) -> bool:
