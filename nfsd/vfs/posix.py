@@ -1,8 +1,8 @@
 """A directory tree of this machine as a file system: everything that both ways of naming objects share.
 
-Owns the operations on names, attributes and data. It must not know how an object is found again by its
-handle: that is the subclass's (kernelmode.py, tablemode.py), which offers `_find`, `_peek`, `_made`, `reopen`
-and `resolve`, and may listen to `_named`, `_unnamed` and `_gone`.
+Owns the operations on names and attributes; those on data are its base class's (data.py). It must not know how an
+object is found again by its handle: that is the subclass's (kernelmode.py, tablemode.py), which offers `_find`,
+`_peek`, `_made`, `reopen` and `resolve`, and may listen to `_named`, `_unnamed` and `_gone`.
 
 Never leaves the export: names are single components opened without following, ".." is taken only in `parent`,
 which proves that it ended beneath the root, and whatever lies on another mount is refused.
@@ -20,8 +20,9 @@ from nfsd.log import get_logger
 from nfsd.vfs import attributes, credentials, directory, syscalls
 from nfsd.vfs.cache import NodeCache
 from nfsd.vfs.credentials import become, identity
+from nfsd.vfs.data import DescriptorData
 from nfsd.vfs.handles import HandleCodec
-from nfsd.vfs.interface import Credentials, FileSystem, Node, StaleHandle
+from nfsd.vfs.interface import Credentials, Node, StaleHandle
 
 if TYPE_CHECKING:
     from nfsd.exports.export import Export
@@ -46,7 +47,7 @@ def check_name(name: bytes) -> None:
         raise OSError(errno.EINVAL, "not a single file name")
 
 
-class PosixFileSystem(FileSystem):
+class PosixFileSystem(DescriptorData):
     """One export's tree."""
 
     handle_version: int
@@ -150,30 +151,6 @@ class PosixFileSystem(FileSystem):
         """The node has left the cache."""
         if self._by_key.get(node.key) is node:
             del self._by_key[node.key]
-
-    def data_fd(self, node: Node, write: bool) -> int:
-        """Return the shared descriptor for data: opened with the server's rights at its first use.
-
-        The permission was checked when the file was opened, and changes of mode since then do not matter
-        (RFC 8881 18.16.3). Raises EISDIR, EINVAL, EROFS.
-        """
-        if write:
-            fd = node.write_fd
-        else:
-            fd = node.read_fd if node.write_fd < 0 else node.write_fd
-        if fd >= 0:
-            return fd
-        if node.kind != stat_bits.S_IFREG:
-            return super().data_fd(node, write)
-        if write:
-            self._check_writable()
-        path_fd = self.path_fd(node)
-        credentials.as_server()
-        fd = self._open_data(path_fd, os.O_RDWR if write else os.O_RDONLY)
-        return self._cache.install_data(node, fd, write)
-
-    def _open_data(self, path_fd: int, flags: int) -> int:
-        return os.open(attributes.path_of(path_fd), flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def sync(self, node: Node) -> None:
         """Bring a directory or a file to the disk; a symbolic link comes with its directory."""

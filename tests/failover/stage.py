@@ -18,9 +18,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from nfsd.cli import main
-from nfsd.ops import io
 from nfsd.server import Server
 from nfsd.transport import Connection
+from nfsd.vfs import data
 from statestore import LmdbStore
 from tests.once.harness import Boundaries, patched
 
@@ -64,7 +64,7 @@ def run() -> None:
     surround(stopper, Connection, "_write", "reply")
     surround(stopper, LmdbStore, "_write", "commit")
     real_write = os.pwrite
-    io.os = SimpleNamespace(  # type: ignore[attr-defined]
+    data.os = SimpleNamespace(  # type: ignore[attr-defined]
         **{**vars(os), "pwrite": lambda *given: stopper.around("pwrite", lambda: real_write(*given))}
     )
     with patched(stopper):

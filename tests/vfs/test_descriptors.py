@@ -32,7 +32,7 @@ def test_descriptors_stay_bounded(tiny: World) -> None:
     assert open_descriptors() - before < 2 * (16 + 8 + 32)
     for number, node in enumerate(nodes):
         assert tiny.fs.stat(node).st_size == len(b"data %d" % number)
-        assert os.pread(tiny.fs.data_fd(node, False), 99, 0) == b"data %d" % number
+        assert tiny.read(node) == b"data %d" % number
         assert tiny.fs.lookup(tiny.root, b"%d" % number, ROOT) is node
         assert tiny.namespace.resolve(node.handle) is node
     assert open_descriptors() - before < 2 * (16 + 8 + 32)
@@ -64,7 +64,7 @@ def test_busy_nodes_keep_their_descriptors(tiny: World) -> None:
     for number in range(200):
         tiny.make(b"%d" % number, b"other")
     assert node.write_fd == fd
-    assert os.pread(fd, 9, 0) == b"data"
+    assert tiny.read(node) == b"data"
     node.busy -= 1
     tiny.close()
 
@@ -78,9 +78,8 @@ def test_open_file_without_name(world: World) -> None:
     assert node.pinned
     assert world.namespace.resolve(node.handle) is node
     assert world.fs.stat(node).st_nlink == 0
-    fd = world.fs.data_fd(node, True)
-    os.pwrite(fd, b"more", 4)
-    assert os.pread(world.fs.data_fd(node, False), 99, 0) == b"datamore"
+    world.write(node, b"more", 4)
+    assert world.read(node) == b"datamore"
     world.fs.setattr(node, ROOT, size=6, by_open=True)
     assert world.fs.stat(node).st_size == 6
     with pytest.raises(FileNotFoundError):
@@ -102,7 +101,7 @@ def test_open_file_replaced_by_rename(tiny: World) -> None:
     assert node.pinned
     for number in range(100):
         tiny.make(b"%d" % number, b"other")
-    assert os.pread(tiny.fs.data_fd(node, False), 9, 0) == b"old"
+    assert tiny.read(node) == b"old"
     assert tiny.namespace.resolve(node.handle) is node
     tiny.close()
 
@@ -137,10 +136,9 @@ def test_threads_share_nodes(world: World) -> None:
     def work(_number: int) -> tuple[int, int, bytes]:
         node = world.namespace.resolve(handle)
         node.busy += 1
-        fd = world.fs.data_fd(node, False)
-        data = os.pread(fd, 9, 0)
+        data, _end = world.fs.read(node, 0, 9)
         node.busy -= 1
-        return id(node), fd, data
+        return id(node), node.read_fd, bytes(data)
 
     with ThreadPoolExecutor(8) as pool:
         found = set(pool.map(work, range(200)))

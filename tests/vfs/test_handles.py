@@ -50,7 +50,7 @@ def test_handle_survives_restart_and_rename(world: World) -> None:
     assert world.root.handle == root
     again = world.namespace.resolve(node.handle)
     assert again is not node and again.handle == node.handle
-    assert os.pread(world.fs.data_fd(again, False), 9, 0) == b"data"
+    assert world.read(again) == b"data"
     assert world.namespace.resolve(directory.handle).handle == directory.handle
     assert world.fs.lookup(world.namespace.resolve(directory.handle), b"b", ROOT) is again
 
@@ -143,7 +143,7 @@ def test_symlink_out_of_the_export(outside: World) -> None:
         lambda: outside.fs.lookup(way, b"f", ROOT),
         lambda: outside.fs.create(way, b"g", ROOT, 0o600),
         lambda: outside.fs.readdir(way, 0, ROOT),
-        lambda: outside.fs.data_fd(outside.fs.lookup(outside.root, b"file", ROOT), True),
+        lambda: outside.fs.open_data(outside.fs.lookup(outside.root, b"file", ROOT), True),
     ):
         with pytest.raises(OSError):
             call()
@@ -215,11 +215,11 @@ layers = f"lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work"
 subprocess.run(["mount", "-t", "overlay", "none", "-o", layers, place / "union"], check=True)
 world = World(place / "union", "table")
 node = world.fs.lookup(world.root, b"f", ROOT)
-os.pwrite(world.fs.data_fd(node, True), b"new", 0)
+world.write(node, b"new")
 assert world.fs.lookup(world.root, b"f", ROOT) is node
 world.restart()
 again = world.namespace.resolve(node.handle)
-assert os.pread(world.fs.data_fd(again, False), 9, 0) == b"new"
+assert world.read(again) == b"new"
 world.close()
 """
 

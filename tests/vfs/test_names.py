@@ -92,7 +92,7 @@ def test_create_exclusive_twice(world: World) -> None:
     assert not created and again.handle == node.handle
     with pytest.raises(FileExistsError):
         world.fs.create(world.root, b"a", ROOT, 0o600, verifier=bytes(8))
-    os.pwrite(world.fs.data_fd(again, True), b"x", 0)
+    world.write(again, b"x")
     with pytest.raises(FileExistsError):
         world.fs.create(world.root, b"a", ROOT, 0o600, verifier=VERIFIER)
 
@@ -133,7 +133,7 @@ def test_mknod_kinds(world: World, as_root: None) -> None:
         assert node.kind == kind
         assert world.fs.stat(node).st_rdev == rdev
         with pytest.raises(OSError) as caught:
-            world.fs.data_fd(node, False)
+            world.fs.open_data(node, False)
         assert caught.value.errno == errno.EINVAL
 
 
@@ -226,7 +226,7 @@ def test_hard_link_outlives_first_name(world: World) -> None:
     assert world.fs.stat(node).st_nlink == 1
     world.restart()
     again = world.namespace.resolve(node.handle)
-    assert os.pread(world.fs.data_fd(again, False), 9, 0) == b"data"
+    assert world.read(again) == b"data"
 
 
 @pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"../x", b"a\0b"])

@@ -61,9 +61,20 @@ class World:
         node, created = self.fs.create(self.root, name, cred, mode, exclusive=True)
         assert created
         if data:
-            os.pwrite(self.fs.data_fd(node, True), data, 0)
-            self.fs.touch(node)
+            self.write(node, data)
         return node
+
+    def write(self, node: Node, data: bytes, offset: int = 0, cred: Credentials = ROOT) -> None:
+        """Write into a file."""
+        self.fs.write(node, offset, data)
+        self.fs.written(node, cred)
+
+    def read(self, node: Node, offset: int = 0, count: int = 99) -> bytes:
+        """Read from a file, wherever its data is; what is in memory must be what is on the disk."""
+        data, _end = self.fs.read(node, offset, count)
+        cached = self.fs.read_cached(node, offset, count)
+        assert cached is None or bytes(cached[0]) == bytes(data)
+        return bytes(data)
 
     def names(self, node: Node | None = None, cred: Credentials = ROOT) -> list[bytes]:
         """Return a directory's names, sorted."""
