@@ -14,13 +14,13 @@ from typing import Final
 
 from nfsd.vfs import syscalls
 from nfsd.vfs.interface import FILE_SIZE_MAX
+from nfsd.vfs.interface import verifier_times_ns as verifier_times_ns
 
 _PREFIX: Final = b"user."
 _SECOND: Final = 1_000_000_000
 _OMIT: Final = (0, syscalls.UTIME_OMIT)
 _NOW: Final = (0, syscalls.UTIME_NOW)
 _LEAVE_IT: Final = 0xFFFF_FFFF
-_VERIFIER_MASK: Final = 0x7FFF_FFFF
 
 
 def path_of(fd: int) -> bytes:
@@ -61,16 +61,6 @@ def times_pair(value_ns: int | None, now: bool) -> tuple[int, int]:
     if now:
         return _NOW
     return _OMIT if value_ns is None else divmod(value_ns, _SECOND)
-
-
-def verifier_times_ns(verifier: bytes) -> tuple[int, int]:
-    """Return (atime, mtime) in ns that keep an exclusive create's verifier, as the Linux server keeps it.
-
-    31 bits of each half, so that every file system stores them (RFC 8881 18.16.3 leaves the place open).
-    """
-    high = int.from_bytes(verifier[:4], "big") & _VERIFIER_MASK
-    low = int.from_bytes(verifier[4:8], "big") & _VERIFIER_MASK
-    return low * _SECOND, high * _SECOND
 
 
 def get_xattr(fd: int, name: bytes) -> bytes:

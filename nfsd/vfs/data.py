@@ -50,14 +50,14 @@ class DescriptorData(FileSystem):
         The permission was checked when the file was opened, and changes of mode since then do not matter
         (RFC 8881 18.16.3). Raises EISDIR, EINVAL, EROFS.
         """
+        if node.kind != stat_bits.S_IFREG:  # A directory that is being read has a descriptor, too.
+            raise no_file(node)
         if write:
             fd = node.write_fd
         else:
             fd = node.read_fd if node.write_fd < 0 else node.write_fd
         if fd >= 0:
             return fd
-        if node.kind != stat_bits.S_IFREG:
-            raise no_file(node)
         if write:
             self._check_writable()
         path_fd = self.path_fd(node)
@@ -70,7 +70,7 @@ class DescriptorData(FileSystem):
 
     def open_data(self, node: Node, write: bool) -> None:
         """Make sure that there is a descriptor."""
-        if node.write_fd < 0 and (write or node.read_fd < 0):
+        if node.write_fd < 0 and (write or node.read_fd < 0 or node.kind != stat_bits.S_IFREG):
             self.data_fd(node, write)
 
     # Reading and writing.

@@ -17,7 +17,7 @@ import os
 import stat as stat_bits
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Protocol
 
 HANDLE_SIZE_MAX: Final = 64
 """Bytes of a wire handle: what DESIGN.md section 9 allows; NFS4_FHSIZE would be 128 (RFC 8881 3.1)."""
@@ -31,6 +31,9 @@ COOKIE_OFFSET: Final = 3
 
 COPY_BUFFER_SIZE: Final = 1 << 20
 """Bytes that are copied through memory at once, where there is no better way between two files."""
+
+_VERIFIER_MASK: Final = 0x7FFF_FFFF
+_SECOND_NS: Final = 1_000_000_000
 
 Data = bytes | memoryview
 
@@ -63,6 +66,17 @@ class Credentials:
     uid: int
     gid: int
     groups: tuple[int, ...] = ()
+
+
+class Exported(Protocol):
+    """What a file system must know of the export that it is the tree of: its number, place, and whether to write."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def read_only(self) -> bool: ...
 
 
 class Node:
@@ -98,6 +112,22 @@ class Node:
         return f"<Node {self.handle.hex()} kind={self.kind:o} opens={self.opens} busy={self.busy}>"
 
 
+def check_name(name: bytes) -> None:
+    """Refuse what is not one component with EINVAL; the operations have refused it already (RFC 8881 14.5)."""
+    if not name or name == b"." or name == b".." or b"/" in name or b"\0" in name:
+        raise OSError(errno.EINVAL, "not a single file name")
+
+
+def verifier_times_ns(verifier: bytes) -> tuple[int, int]:
+    """Return (atime, mtime) in ns that keep an exclusive create's verifier, as the Linux server keeps it.
+
+    31 bits of each half, so that every file system stores them (RFC 8881 18.16.3 leaves the place open).
+    """
+    high = int.from_bytes(verifier[:4], "big") & _VERIFIER_MASK
+    low = int.from_bytes(verifier[4:8], "big") & _VERIFIER_MASK
+    return low * _SECOND_NS, high * _SECOND_NS
+
+
 def _read_only() -> OSError:
     return OSError(errno.EROFS, os.strerror(errno.EROFS))
 
@@ -114,12 +144,12 @@ def no_file(node: Node) -> OSError:
 class FileSystem:
     """A tree of nodes. The base class refuses every change and every extended attribute.
 
-    `export` is the Export that the tree belongs to, None for the pseudo file system; `fsid` is what the wire
-    shows and never a device number; `maxname` is in bytes; `file_size_max`
-    is the most bytes that a file may have here (RFC 8881 5.8.2.14); `has_xattrs` and `read_only` hold for all clients
-    (an export may still be read-only for some of them); `keeps_open` says that an open node's descriptors
-    could not be opened again at will; `keeps_unlinked`, that `bury` can make an open file outlive its names and the
-    process.
+    `export` is the Export that the tree belongs to, None for the pseudo file system; `root` is its top directory;
+    `fsid` is what the wire shows and never a device number; `maxname` is in bytes; `file_size_max` is the most bytes
+    that a file may have here (RFC 8881 5.8.2.14); `has_xattrs` and `read_only` hold for all clients (an export may
+    still be read-only for some of them); `keeps_open` says that an open node's descriptors could not be opened again
+    at will; `keeps_unlinked`, that `bury` can make an open file outlive its names and the process. `handle_version`
+    is what its handles begin with (handles.py), and `mode_name` the word for how objects are found by them.
     """
 
     export: Any = None
@@ -131,6 +161,8 @@ class FileSystem:
     keeps_open: bool = False
     keeps_unlinked: bool = False
     mode_name: ClassVar[str] = "none"
+    handle_version: ClassVar[int] = 0
+    root: Node
 
     def lookup(self, node: Node, name: bytes, cred: Credentials) -> Node:
         """Return the child of a directory that has this name; symbolic links are not followed."""

@@ -14,7 +14,7 @@ import errno
 import os
 import stat as stat_bits
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from nfsd.log import get_logger
 from nfsd.vfs import attributes, credentials, directory, syscalls
@@ -22,10 +22,7 @@ from nfsd.vfs.cache import NodeCache
 from nfsd.vfs.credentials import become, identity
 from nfsd.vfs.data import DescriptorData
 from nfsd.vfs.handles import HandleCodec
-from nfsd.vfs.interface import Credentials, Node, StaleHandle
-
-if TYPE_CHECKING:
-    from nfsd.exports.export import Export
+from nfsd.vfs.interface import Credentials, Exported, Node, StaleHandle, check_name
 
 log = get_logger()
 
@@ -41,19 +38,11 @@ _DEPTH_MAX: Final = 4096
 _PERMISSION_BITS: Final = (os.R_OK, os.W_OK, os.X_OK)
 
 
-def check_name(name: bytes) -> None:
-    """Refuse what is not one component; the operations have refused it already (RFC 8881 14.5)."""
-    if not name or name == b"." or name == b".." or b"/" in name or b"\0" in name:
-        raise OSError(errno.EINVAL, "not a single file name")
-
-
 class PosixFileSystem(DescriptorData):
     """One export's tree."""
 
-    handle_version: int
-
     def __init__(
-        self, export: Export, cache: NodeCache, codec: HandleCodec, *, parent: Node | None = None,
+        self, export: Exported, cache: NodeCache, codec: HandleCodec, *, parent: Node | None = None,
         junction_fileid: int | None = None,
     ) -> None:  # fmt: skip
         credentials.as_server()

@@ -12,19 +12,19 @@ import pytest
 from nfsd.vfs import attributes
 from nfsd.vfs.interface import FILE_SIZE_MAX
 from tests.vfs.test_handles import run_with_mounts
-from tests.vfs.world import ROOT, World
+from tests.vfs.world import ROOT, DirectoryWorld, World
 
 _UNION = """
 import subprocess, sys
 from pathlib import Path
 from tests.vfs.test_size_limit import check_limit
-from tests.vfs.world import World
+from tests.vfs.world import DirectoryWorld
 place = Path(sys.argv[1])
 for name in ("lower", "upper", "work", "union"):
     (place / name).mkdir()
 layers = f"lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work"
 subprocess.run(["mount", "-t", "overlay", "none", "-o", layers, place / "union"], check=True)
-world = World(place / "union", "table")
+world = DirectoryWorld(place / "union", "table")
 check_limit(world)
 world.close()
 """
@@ -73,7 +73,7 @@ def test_size_limit_unknown(tmp_path: Path, handles: str, monkeypatch: pytest.Mo
 
     for options in ("ro,no_root_squash", "rw,no_root_squash"):
         monkeypatch.setattr(attributes, "file_size_max", refusing)
-        world = World(tmp_path, handles, options)
+        world = DirectoryWorld(tmp_path, handles, options)
         assert world.fs.file_size_max == FILE_SIZE_MAX
         world.close()
 

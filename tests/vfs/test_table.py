@@ -15,13 +15,13 @@ from nfsd.exports import Namespace, parse_exports
 from nfsd.vfs import StaleHandle
 from nfsd.vfs.table import NAMES_MAX, ROOT_ID, ObjectTable
 from statestore import NAME, MemoryStore
-from tests.vfs.world import ALICE, ROOT, SECRET, World, as_ordinary_user
+from tests.vfs.world import ALICE, ROOT, SECRET, DirectoryWorld, as_ordinary_user
 
 
 @pytest.fixture
-def table_world(place: Path) -> Iterator[World]:
+def table_world(place: Path) -> Iterator[DirectoryWorld]:
     """An export by the table."""
-    made = World(place, "table")
+    made = DirectoryWorld(place, "table")
     yield made
     made.close()
 
@@ -68,7 +68,7 @@ def test_table_bounds_names() -> None:
     assert len(row.names) == NAMES_MAX
 
 
-def test_moved_behind_the_server_goes_stale(table_world: World) -> None:
+def test_moved_behind_the_server_goes_stale(table_world: DirectoryWorld) -> None:
     """What another program moved is stale after a restart, and gets a new handle where it is found."""
     world = table_world
     node = world.make(b"a")
@@ -81,7 +81,7 @@ def test_moved_behind_the_server_goes_stale(table_world: World) -> None:
     assert world.fs.lookup(world.root, b"b", ROOT).handle != node.handle
 
 
-def test_removed_rows_go(table_world: World) -> None:
+def test_removed_rows_go(table_world: DirectoryWorld) -> None:
     """Rows of removed objects leave the store, but for the mark of the highest id."""
     world = table_world
     for number in range(20):
@@ -92,7 +92,7 @@ def test_removed_rows_go(table_world: World) -> None:
     assert len(rows_of(world.store)) <= 1
 
 
-def test_crash_loses_no_handle(table_world: World) -> None:
+def test_crash_loses_no_handle(table_world: DirectoryWorld) -> None:
     """Every handle that was told is good after a crash of the store at its last commit."""
     world = table_world
     told = {world.make(b"%d" % number).handle: b"%d" % number for number in range(10)}
