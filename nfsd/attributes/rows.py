@@ -17,7 +17,6 @@ from xdr.generated import nfs4
 
 # Read and write sizes offered (LINUX-CLIENT notes: 1 MiB is what clients ask for).
 IO_SIZE_MAX = 1 << 20
-FILE_SIZE_MAX = (1 << 63) - 1
 # The smallest bound among the kernel's file systems that have one: the real limit shows as MLINK.
 LINKS_MAX = 255
 
@@ -100,7 +99,7 @@ _ROWS = (
     _row(nfs4.FATTR4_FILES_FREE, 0, STATFS, "Q", "sv.f_ffree"),
     _row(nfs4.FATTR4_FILES_TOTAL, 0, STATFS, "Q", "sv.f_files"),
     _row(nfs4.FATTR4_HOMOGENEOUS, 0, CONSTANT, "I", "1"),
-    _row(nfs4.FATTR4_MAXFILESIZE, 0, CONSTANT, "Q", str(FILE_SIZE_MAX)),
+    _row(nfs4.FATTR4_MAXFILESIZE, 0, EXPORT, "Q", "fs.file_size_max"),
     _row(nfs4.FATTR4_MAXLINK, 0, CONSTANT, "I", str(LINKS_MAX)),
     _row(nfs4.FATTR4_MAXNAME, 0, EXPORT, "I", "fs.maxname"),
     _row(nfs4.FATTR4_MAXREAD, 0, CONSTANT, "Q", str(IO_SIZE_MAX)),

@@ -13,10 +13,10 @@ from nfsd.exports.options import AUTH_SYS, ExportError, Options
 from nfsd.vfs import credentials, kernelmode
 from nfsd.vfs.cache import NODE_COUNT_MAX, NodeCache
 from nfsd.vfs.handles import PSEUDO, HandleCodec
-from nfsd.vfs.interface import BadHandle, Node, StaleHandle
+from nfsd.vfs.interface import BadHandle, Exported, FileSystem, Node, StaleHandle
 from nfsd.vfs.kernelmode import KernelFileSystem
 from nfsd.vfs.objects import Commit
-from nfsd.vfs.posix import PosixFileSystem
+from nfsd.vfs.opener import Opener
 from nfsd.vfs.pseudo import PseudoFileSystem, fileid_of
 from nfsd.vfs.tablemode import TableFileSystem
 
@@ -27,13 +27,16 @@ class Namespace:
     """Everything that one server serves.
 
     `secret` is the cluster's, `rows` are the store's NAME records as (key, value), and `commit` takes the
-    ChangeSet of a row; both serve `handles="table"`. Without `commit` its handles die with the process.
+    ChangeSet of a row; both serve `handles="table"`. Without `commit` its handles die with the process. `opener`
+    opens every export's tree in place of the directories of this machine, for which `handles`, `rows` and `commit`
+    are (nfsd.vfs.memory has one).
     """
 
     def __init__(
         self, exports: Sequence[Export], secret: bytes, *, handles: Handles = "auto",
         rows: Iterable[tuple[bytes, bytes]] = (), commit: Commit | None = None, born_ns: int = 0,
         node_limit: int = NODE_COUNT_MAX, path_fd_limit: int | None = None, data_fd_limit: int | None = None,
+        opener: Opener | None = None,
     ) -> None:  # fmt: skip
         credentials.configure()
         self.exports = list(exports)
@@ -43,8 +46,9 @@ class Namespace:
         self._rows = list(rows)
         self._commit: Commit = commit or (lambda _changes: None)
         self._handles = handles
+        self._opener: Opener = opener or self._open_directory
         self._nodes = self.cache.nodes
-        self._trees: dict[int, PosixFileSystem] = {}
+        self._trees: dict[int, FileSystem] = {}
         self.pseudo: PseudoFileSystem | None = None
         at_root = [export for export in self.exports if export.pseudo == "/"]
         if at_root and len(self.exports) > 1:
@@ -67,17 +71,21 @@ class Namespace:
             pseudo.cover(export.pseudo, tree.root)
         return pseudo.root
 
-    def _open(self, export: Export, parent: Node | None, junction: int | None) -> PosixFileSystem:
-        tree: PosixFileSystem
-        if self._handles == "kernel" or (self._handles == "auto" and kernelmode.usable(export.path)):
-            tree = KernelFileSystem(export, self.cache, self._codec, parent=parent, junction_fileid=junction)
-        else:
-            tree = TableFileSystem(
-                export, self.cache, self._codec, rows=self._rows, commit=self._commit, parent=parent,
-                junction_fileid=junction,
-            )  # fmt: skip
+    def _open(self, export: Export, parent: Node | None, junction: int | None) -> FileSystem:
+        tree = self._opener(export, self.cache, self._codec, parent=parent, junction_fileid=junction)
         self._trees[export.id] = tree
         return tree
+
+    def _open_directory(
+        self, export: Exported, cache: NodeCache, codec: HandleCodec, *, parent: Node | None,
+        junction_fileid: int | None,
+    ) -> FileSystem:  # fmt: skip
+        """Open a directory of this machine, by kernel handles or by the object table."""
+        if self._handles == "kernel" or (self._handles == "auto" and kernelmode.usable(export.path)):
+            return KernelFileSystem(export, cache, codec, parent=parent, junction_fileid=junction_fileid)
+        return TableFileSystem(
+            export, cache, codec, rows=self._rows, commit=self._commit, parent=parent, junction_fileid=junction_fileid
+        )  # fmt: skip
 
     def root(self) -> Node:
         """Return the node that PUTROOTFH names."""
@@ -132,7 +140,7 @@ class Namespace:
             found.update(dict.fromkeys(options.flavours if options is not None else ()))
         return tuple(found) or (AUTH_SYS,)
 
-    def trees(self) -> list[PosixFileSystem]:
+    def trees(self) -> list[FileSystem]:
         """Return the exports' file systems."""
         return list(self._trees.values())
 

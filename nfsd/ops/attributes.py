@@ -24,6 +24,9 @@ R, W, X = 4, 2, 1
 _SIZE_BIT = 1 << nfs4.FATTR4_SIZE
 _OWNER_BITS = 1 << nfs4.FATTR4_OWNER | 1 << nfs4.FATTR4_OWNER_GROUP
 _MODE_BITS = 1 << nfs4.FATTR4_MODE | 1 << nfs4.FATTR4_MODE_SET_MASKED
+# Setting these takes the set-id bits of a mode away (truncate(2), chown(2)).
+_DROPS_SETID = _SIZE_BIT | _OWNER_BITS
+_SETID_BITS = stat.S_ISUID | stat.S_ISGID
 _TIME_BITS = 1 << nfs4.FATTR4_TIME_ACCESS_SET | 1 << nfs4.FATTR4_TIME_MODIFY_SET
 
 
@@ -138,20 +141,29 @@ def finish_creation(node: Node, cred: Credentials, wanted: SetAttrs, *, mode_don
     failing the operation (RFC 8881 18.4.3, 18.16.3).  `mode_done`: the mode was given at creation.
     """
     done = wanted.creation_mask() if mode_done else 0
+    if wanted.size == 0:
+        done |= _SIZE_BIT  # A new file is empty already, and truncating it would take its set-id bits away.
     rest = wanted.mask & ~done
     if not rest:
         return done
     for bits, changes in _steps(node, wanted, by_open=True):
-        if not bits & rest:
-            continue
-        try:
-            node.fs.setattr(node, cred, **changes)
-        except OSError as error:
-            if error.errno not in (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP):
-                raise
-        else:
+        if bits & rest and _set_if_allowed(node, cred, changes):
             done |= bits
+    special = wanted.creation_mode(0) & _SETID_BITS
+    if special and mode_done and rest & _DROPS_SETID:
+        _set_if_allowed(node, cred, {"mode": stat.S_IMODE(node.fs.stat(node).st_mode) | special})
     return done
+
+
+def _set_if_allowed(node: Node, cred: Credentials, changes: dict[str, Any]) -> bool:
+    """Set attributes of a new object; returns whether its creator may.  Raises OSError for other failures."""
+    try:
+        node.fs.setattr(node, cred, **changes)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP):
+            raise
+        return False
+    return True
 
 
 def op_verify(c: Request, args: nfs4.VERIFY4args) -> None:

@@ -1,21 +1,19 @@
 """COPY and CLONE inside this server (RFC 7862).
 
 Owns their argument rules and the copying in bounded pieces.  Must not know who may use a stateid
-(`nfsd.ops.io.file_for`).  Copies are always synchronous: nothing calls a client back for them.
+(`nfsd.ops.io.file_for`), nor how bytes get from one file to the other.  Copies are always synchronous: nothing calls
+a client back for them.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
-import struct
+from functools import partial
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops.directory import require_writable
-from nfsd.ops.io import file_for
+from nfsd.ops.io import file_for, make_stable
 from nfsd.ops.request import Request, Steps
-from nfsd.ops.space import FILE_SIZE_MAX, busy_while, make_stable, require_regular
+from nfsd.ops.space import busy_while, require_regular
 from nfsd.vfs.interface import Node
 from xdr.generated import nfs4
 
@@ -23,13 +21,6 @@ from xdr.generated import nfs4
 # no request holds its slot for minutes.
 PIECE_SIZE = 16 << 20
 COPY_SIZE_MAX = 256 << 20
-# Through memory, where the kernel cannot copy between the two files.
-_BUFFER_SIZE = 1 << 20
-
-# linux/fs.h: _IOW(0x94, 13, struct file_clone_range)
-_FICLONERANGE = 0x4020940D
-_CLONE_RANGE = struct.Struct("=qQQQ")
-_NOT_BY_KERNEL = (errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def op_copy(c: Request, args: nfs4.COPY4args) -> Steps:
@@ -41,15 +32,15 @@ def op_copy(c: Request, args: nfs4.COPY4args) -> Steps:
     if args.ca_source_server:
         raise Nfs4Error(nfs4.NFS4ERR_NOTSUPP, "copy from another server")
     source, target = _source_and_target(c)
-    source_fd = file_for(c, args.ca_src_stateid, source, False)
-    target_fd = file_for(c, args.ca_dst_stateid, target, True)
+    file_for(c, args.ca_src_stateid, source, False)
+    file_for(c, args.ca_dst_stateid, target, True)
     start, to = args.ca_src_offset, args.ca_dst_offset
-    count = _checked_count(source, target, source_fd, start, to, args.ca_count)
+    count = _checked_count(source, target, start, to, args.ca_count)
     wanted = min(count, COPY_SIZE_MAX)
     done = 0
     while done < wanted:
         size = min(PIECE_SIZE, wanted - done)
-        piece = _Piece(source_fd, target_fd, start + done, to + done, size)
+        piece = partial(source.fs.copy_range, source, start + done, target, to + done, size)
         try:
             copied = yield from busy_while((source, target), piece)
         except OSError:
@@ -72,39 +63,17 @@ def _source_and_target(c: Request) -> tuple[Node, Node]:
     return source, target
 
 
-def _checked_count(source: Node, target: Node, source_fd: int, start: int, to: int, count: int) -> int:
+def _checked_count(source: Node, target: Node, start: int, to: int, count: int) -> int:
     """The bytes there are to copy.  Raises Nfs4Error INVAL or FBIG for ranges that make no sense."""
-    size = os.fstat(source_fd).st_size
+    size = source.fs.data_size(source)
     if start > size:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "source offset beyond the end of the file")
     count = min(count or size - start, size - start)
-    if to + count > FILE_SIZE_MAX:
+    if to + count > target.fs.file_size_max:
         raise Nfs4Error(nfs4.NFS4ERR_FBIG, "target range beyond the largest file")
     if source is target and start < to + count and to < start + count:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "source and target ranges overlap")
     return count
-
-
-class _Piece:
-    """One piece of a copy, for a thread: call it for the number of bytes copied."""
-
-    __slots__ = ("size", "source_fd", "start", "target_fd", "to")
-
-    def __init__(self, source_fd: int, target_fd: int, start: int, to: int, size: int) -> None:
-        self.source_fd = source_fd
-        self.target_fd = target_fd
-        self.start = start
-        self.to = to
-        self.size = size
-
-    def __call__(self) -> int:
-        try:
-            return os.copy_file_range(self.source_fd, self.target_fd, self.size, self.start, self.to)
-        except OSError as error:
-            if error.errno not in _NOT_BY_KERNEL:
-                raise
-        data = os.pread(self.source_fd, min(self.size, _BUFFER_SIZE), self.start)
-        return os.pwrite(self.target_fd, data, self.to) if data else 0
 
 
 def op_clone(c: Request, args: nfs4.CLONE4args) -> Steps:
@@ -115,20 +84,16 @@ def op_clone(c: Request, args: nfs4.CLONE4args) -> Steps:
     source, target = _source_and_target(c)
     if source.fs is not target.fs:
         raise Nfs4Error(nfs4.NFS4ERR_XDEV, "clone between file systems")
-    source_fd = file_for(c, args.cl_src_stateid, source, False)
-    target_fd = file_for(c, args.cl_dst_stateid, target, True)
-    if max(args.cl_src_offset, args.cl_dst_offset) + args.cl_count > FILE_SIZE_MAX:
+    file_for(c, args.cl_src_stateid, source, False)
+    file_for(c, args.cl_dst_stateid, target, True)
+    start, to, count = args.cl_src_offset, args.cl_dst_offset, args.cl_count
+    if max(start, to) + count > target.fs.file_size_max:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "range beyond the largest file")
-    request = _CLONE_RANGE.pack(source_fd, args.cl_src_offset, args.cl_count, args.cl_dst_offset)
 
     def work() -> None:
-        try:
-            fcntl.ioctl(target_fd, _FICLONERANGE, request)
-        except OSError as error:
-            if error.errno != errno.ENOTTY:
-                raise
-            raise OSError(errno.EOPNOTSUPP, "file system without clone") from error
-        make_stable(c, target_fd)
+        source.fs.clone_range(source, start, target, to, count)
+        # No COMMIT will follow.
+        make_stable(c, target, whole=False)
 
     yield from busy_while((source, target), work)
     target.fs.touch(target)

@@ -1,32 +1,20 @@
 """Space in files: ALLOCATE, DEALLOCATE, SEEK and IO_ADVISE (RFC 7862).
 
-Owns their argument rules and the calls on the file's data descriptor.  Must not know who may use a
-stateid (`nfsd.ops.io.file_for`).
+Owns their argument rules, and that a change of space is stable when it is answered.  Must not know who may use a
+stateid (`nfsd.ops.io.file_for`), nor make system calls: the file system does.
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
-import os
 import stat
 from collections.abc import Callable
 from typing import Any
 
 from nfsd.errors import Nfs4Error
-from nfsd.ops.io import file_for
+from nfsd.ops.io import file_for, make_stable
 from nfsd.ops.request import Request, Steps, Thread
-from nfsd.vfs.interface import Node
+from nfsd.vfs.interface import FILE_SIZE_MAX, Node
 from xdr.generated import nfs4
-
-FILE_SIZE_MAX = (1 << 63) - 1
-_FALLOC_FL_KEEP_SIZE = 1
-_FALLOC_FL_PUNCH_HOLE = 2
-
-# The C library's posix_fallocate writes zeros where a file system cannot allocate, which races with
-# other writers; the system call itself says so instead.
-_fallocate = ctypes.CDLL(None, use_errno=True).fallocate
-_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 
 
 def require_regular(node: Node) -> None:
@@ -39,44 +27,32 @@ def require_regular(node: Node) -> None:
 
 def op_allocate(c: Request, args: nfs4.ALLOCATE4args) -> Steps:
     """ALLOCATE (RFC 7862 15.1): space for a range, the file grown to hold it."""
-    return _change_space(c, args.aa_stateid, 0, args.aa_offset, args.aa_length)
+    return _change_space(c, args.aa_stateid, args.aa_offset, args.aa_length, c.node().fs.allocate)
 
 
 def op_deallocate(c: Request, args: nfs4.DEALLOCATE4args) -> Steps:
     """DEALLOCATE (RFC 7862 15.4): a hole in place of a range, the size unchanged."""
-    mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
-    return _change_space(c, args.da_stateid, mode, args.da_offset, args.da_length)
+    return _change_space(c, args.da_stateid, args.da_offset, args.da_length, c.node().fs.punch_hole)
 
 
-def _change_space(c: Request, stateid: nfs4.stateid4, mode: int, offset: int, length: int) -> Steps:
+def _change_space(
+    c: Request, stateid: nfs4.stateid4, offset: int, length: int, change: Callable[[Node, int, int], None]
+) -> Steps:
     node = c.node()
     require_regular(node)
     if not length:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "empty range")
-    if offset + length > FILE_SIZE_MAX:
+    if offset + length > node.fs.file_size_max:
         raise Nfs4Error(nfs4.NFS4ERR_FBIG, "range beyond the largest file")
-    fd = file_for(c, stateid, node, True)
+    file_for(c, stateid, node, True)
 
     def work() -> None:
-        if _fallocate(fd, mode, offset, length):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-        make_stable(c, fd)
+        change(node, offset, length)
+        # No COMMIT will follow.
+        make_stable(c, node, whole=False)
 
     yield from busy_while((node,), work)
     node.fs.touch(node)
-
-
-def make_stable(c: Request, fd: int) -> None:
-    """In a thread: bring to the disk what no COMMIT will follow.
-
-    After a failure nobody knows what is lost, so every client has to send its uncommitted data again.
-    """
-    try:
-        os.fdatasync(fd)
-    except OSError:
-        c.services.writes_lost()
-        raise
 
 
 def busy_while(nodes: tuple[Node, ...], work: Callable[[], Any]) -> Steps:
@@ -90,9 +66,6 @@ def busy_while(nodes: tuple[Node, ...], work: Callable[[], Any]) -> Steps:
             node.busy -= 1
 
 
-_WHENCE = {nfs4.NFS4_CONTENT_DATA: os.SEEK_DATA, nfs4.NFS4_CONTENT_HOLE: os.SEEK_HOLE}
-
-
 def op_seek(c: Request, args: nfs4.SEEK4args) -> nfs4.seek_res4:
     """SEEK (RFC 7862 15.11): the next data or hole from an offset on.
 
@@ -100,42 +73,43 @@ def op_seek(c: Request, args: nfs4.SEEK4args) -> nfs4.seek_res4:
     """
     node = c.node()
     require_regular(node)
-    fd = file_for(c, args.sa_stateid, node, False)
-    whence = _WHENCE.get(args.sa_what)
-    if whence is None:
+    file_for(c, args.sa_stateid, node, False)
+    fs = node.fs
+    if args.sa_what == nfs4.NFS4_CONTENT_DATA:
+        find = fs.next_data
+    elif args.sa_what == nfs4.NFS4_CONTENT_HOLE:
+        find = fs.next_hole
+    else:
         raise Nfs4Error(nfs4.NFS4ERR_UNION_NOTSUPP, f"content {args.sa_what}")
-    size = os.fstat(fd).st_size
+    size = fs.data_size(node)
     if args.sa_offset >= size:
         raise Nfs4Error(nfs4.NFS4ERR_NXIO, "offset beyond the end of the file")
-    try:
-        offset = os.lseek(fd, args.sa_offset, whence)
-    except OSError as error:
-        if error.errno != errno.ENXIO:
-            raise
+    found = find(node, args.sa_offset)
+    if found is None:
         # Only a hole follows: the search for data ends at the end of the file.
         return nfs4.seek_res4(True, size)
-    return nfs4.seek_res4(offset >= size, offset)
+    return nfs4.seek_res4(found >= size, found)
 
 
-# Hints about a range of the file.  Those about the order of access (sequential, random) would change
-# the read-ahead of a descriptor that all clients share, and are left out of the answer.
-_ADVICE = {
-    nfs4.IO_ADVISE4_WILLNEED: os.POSIX_FADV_WILLNEED,
-    nfs4.IO_ADVISE4_WILLNEED_OPPORTUNISTIC: os.POSIX_FADV_WILLNEED,
-    nfs4.IO_ADVISE4_DONTNEED: os.POSIX_FADV_DONTNEED,
+# Hints about a range of the file: whether it will be needed.  Those about the order of access (sequential, random)
+# would change the read-ahead of a file that all clients share, and are left out of the answer.
+_NEEDED = {
+    nfs4.IO_ADVISE4_WILLNEED: True,
+    nfs4.IO_ADVISE4_WILLNEED_OPPORTUNISTIC: True,
+    nfs4.IO_ADVISE4_DONTNEED: False,
 }
 
 
 def op_io_advise(c: Request, args: nfs4.IO_ADVISE4args) -> nfs4.IO_ADVISE4resok:
-    """IO_ADVISE (RFC 7862 15.5): the hints that were passed on to the kernel."""
+    """IO_ADVISE (RFC 7862 15.5): the hints that were passed on to the file system."""
     node = c.node()
     require_regular(node)
     if args.iaa_offset + args.iaa_count > FILE_SIZE_MAX:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "range beyond the largest file")
-    fd = file_for(c, args.iaa_stateid, node, False)
+    file_for(c, args.iaa_stateid, node, False)
     honoured = 0
-    for hint, advice in _ADVICE.items():
+    for hint, needed in _NEEDED.items():
         if args.iaa_hints >> hint & 1:
-            os.posix_fadvise(fd, args.iaa_offset, args.iaa_count, advice)
+            node.fs.advise(node, args.iaa_offset, args.iaa_count, needed=needed)
             honoured |= 1 << hint
     return nfs4.IO_ADVISE4resok(honoured)

@@ -1,4 +1,4 @@
-"""Files: the file system interface, the real one below it, and the pseudo file system above the exports.
+"""Files: the file system interface, this machine's below it, one in memory, and the pseudo one above the exports.
 
 Owns every system call on files. It must not know NFS operations; `nfsd.exports` puts it together.
 """

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat as stat_bits
 from typing import Final
 
 from nfsd.vfs import syscalls
+from nfsd.vfs.interface import FILE_SIZE_MAX
+from nfsd.vfs.interface import verifier_times_ns as verifier_times_ns
 
 _PREFIX: Final = b"user."
 _SECOND: Final = 1_000_000_000
 _OMIT: Final = (0, syscalls.UTIME_OMIT)
 _NOW: Final = (0, syscalls.UTIME_NOW)
-_SIZE_MAX: Final = (1 << 63) - 1
 _LEAVE_IT: Final = 0xFFFF_FFFF
-_VERIFIER_MASK: Final = 0x7FFF_FFFF
 
 
 def path_of(fd: int) -> bytes:
@@ -36,7 +37,7 @@ def set_size(fd: int, kind: int, size: int) -> None:
 
 def checked_size(size: int) -> int:
     """Return a size that the kernel can be asked for. Raises EFBIG: the wire's 64 bits hold more."""
-    if size > _SIZE_MAX:
+    if size > FILE_SIZE_MAX:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     return size
 
@@ -60,16 +61,6 @@ def times_pair(value_ns: int | None, now: bool) -> tuple[int, int]:
     if now:
         return _NOW
     return _OMIT if value_ns is None else divmod(value_ns, _SECOND)
-
-
-def verifier_times_ns(verifier: bytes) -> tuple[int, int]:
-    """Return (atime, mtime) in ns that keep an exclusive create's verifier, as the Linux server keeps it.
-
-    31 bits of each half, so that every file system stores them (RFC 8881 18.16.3 leaves the place open).
-    """
-    high = int.from_bytes(verifier[:4], "big") & _VERIFIER_MASK
-    low = int.from_bytes(verifier[4:8], "big") & _VERIFIER_MASK
-    return low * _SECOND, high * _SECOND
 
 
 def get_xattr(fd: int, name: bytes) -> bytes:
@@ -100,3 +91,33 @@ def supports_xattrs(fd: int) -> bool:
     except OSError as error:
         return error.errno == errno.ENODATA
     return True
+
+
+def file_size_max(directory_fd: int) -> int:
+    """Return the most bytes that a file in a directory may have.
+
+    A file without a name is asked how far it can be positioned: nothing of it is ever written or allocated, and
+    it goes when its descriptor is closed, also with the process. Raises OSError where the file system has no such
+    files, or nothing may be made in the directory.
+    """
+    fd = os.open(b".", os.O_TMPFILE | os.O_RDWR | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory_fd)
+    try:
+        found = largest_offset(fd)
+    finally:
+        os.close(fd)
+    limit, _hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return found if limit == resource.RLIM_INFINITY else min(found, limit)
+
+
+def largest_offset(fd: int) -> int:
+    """Return the largest offset in a file that its file system allows. Moves the descriptor's position."""
+    found = 0
+    for bit in reversed(range(FILE_SIZE_MAX.bit_length())):
+        try:
+            os.lseek(fd, found | 1 << bit, os.SEEK_SET)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        else:
+            found |= 1 << bit
+    return found

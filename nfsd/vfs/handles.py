@@ -8,6 +8,7 @@ Owns the layout and its MAC. It must not know what a body means: the file system
 |---------|-----------------------------------------------------------------|
 | KERNEL  | the kernel's handle type u8, its opaque bytes                    |
 | TABLE   | id u64 of a row in the object table                              |
+| MEMORY  | number u64 and generation u64 of an object of a tree in memory   |
 | PSEUDO  | 16 bytes digest of a path of the pseudo file system; export id 0 |
 
 The MAC is BLAKE2b keyed with the cluster's secret, over everything before it: a client cannot make a handle
@@ -26,6 +27,7 @@ from nfsd.vfs.interface import HANDLE_SIZE_MAX, BadHandle
 KERNEL: Final = 1
 TABLE: Final = 2
 PSEUDO: Final = 3
+MEMORY: Final = 4
 
 MAC_SIZE: Final = 8
 """Bytes: a forger needs 2**63 tries on average, each a request to the server."""

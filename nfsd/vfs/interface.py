@@ -17,13 +17,25 @@ import os
 import stat as stat_bits
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Protocol
 
 HANDLE_SIZE_MAX: Final = 64
 """Bytes of a wire handle: what DESIGN.md section 9 allows; NFS4_FHSIZE would be 128 (RFC 8881 3.1)."""
 
+FILE_SIZE_MAX: Final = (1 << 63) - 1
+"""Bytes: the largest file offset that the kernel knows; most file systems end earlier."""
+
 COOKIE_OFFSET: Final = 3
 """Added to a directory offset to make a cookie: 0 is the start, 1 and 2 are reserved (RFC 8881 18.23.3)."""
+
+
+COPY_BUFFER_SIZE: Final = 1 << 20
+"""Bytes that are copied through memory at once, where there is no better way between two files."""
+
+_VERIFIER_MASK: Final = 0x7FFF_FFFF
+_SECOND_NS: Final = 1_000_000_000
+
+Data = bytes | memoryview
 
 
 class StaleHandle(OSError):
@@ -54,6 +66,17 @@ class Credentials:
     uid: int
     gid: int
     groups: tuple[int, ...] = ()
+
+
+class Exported(Protocol):
+    """What a file system must know of the export that it is the tree of: its number, place, and whether to write."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def read_only(self) -> bool: ...
 
 
 class Node:
@@ -89,6 +112,22 @@ class Node:
         return f"<Node {self.handle.hex()} kind={self.kind:o} opens={self.opens} busy={self.busy}>"
 
 
+def check_name(name: bytes) -> None:
+    """Refuse what is not one component with EINVAL; the operations have refused it already (RFC 8881 14.5)."""
+    if not name or name == b"." or name == b".." or b"/" in name or b"\0" in name:
+        raise OSError(errno.EINVAL, "not a single file name")
+
+
+def verifier_times_ns(verifier: bytes) -> tuple[int, int]:
+    """Return (atime, mtime) in ns that keep an exclusive create's verifier, as the Linux server keeps it.
+
+    31 bits of each half, so that every file system stores them (RFC 8881 18.16.3 leaves the place open).
+    """
+    high = int.from_bytes(verifier[:4], "big") & _VERIFIER_MASK
+    low = int.from_bytes(verifier[4:8], "big") & _VERIFIER_MASK
+    return low * _SECOND_NS, high * _SECOND_NS
+
+
 def _read_only() -> OSError:
     return OSError(errno.EROFS, os.strerror(errno.EROFS))
 
@@ -97,24 +136,33 @@ def _unsupported() -> OSError:
     return OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
 
 
+def no_file(node: Node) -> OSError:
+    """Return the error for data of what is no regular file: EISDIR or EINVAL."""
+    return OSError(errno.EISDIR if node.kind == stat_bits.S_IFDIR else errno.EINVAL, "not a regular file")
+
+
 class FileSystem:
     """A tree of nodes. The base class refuses every change and every extended attribute.
 
-    `export` is the Export that the tree belongs to, None for the pseudo file system; `fsid` is what the wire
-    shows and never a device number; `maxname` is in bytes; `has_xattrs` and `read_only` hold for all clients
-    (an export may still be read-only for some of them); `keeps_open` says that an open node's descriptors
-    could not be opened again at will; `keeps_unlinked`, that `bury` can make an open file outlive its names and the
-    process.
+    `export` is the Export that the tree belongs to, None for the pseudo file system; `root` is its top directory;
+    `fsid` is what the wire shows and never a device number; `maxname` is in bytes; `file_size_max` is the most bytes
+    that a file may have here (RFC 8881 5.8.2.14); `has_xattrs` and `read_only` hold for all clients (an export may
+    still be read-only for some of them); `keeps_open` says that an open node's descriptors could not be opened again
+    at will; `keeps_unlinked`, that `bury` can make an open file outlive its names and the process. `handle_version`
+    is what its handles begin with (handles.py), and `mode_name` the word for how objects are found by them.
     """
 
     export: Any = None
     fsid: tuple[int, int] = (0, 0)
     maxname: int = 255
+    file_size_max: int = FILE_SIZE_MAX
     read_only: bool = True
     has_xattrs: bool = False
     keeps_open: bool = False
     keeps_unlinked: bool = False
     mode_name: ClassVar[str] = "none"
+    handle_version: ClassVar[int] = 0
+    root: Node
 
     def lookup(self, node: Node, name: bytes, cred: Credentials) -> Node:
         """Return the child of a directory that has this name; symbolic links are not followed."""
@@ -180,12 +228,102 @@ class FileSystem:
         """Return a symbolic link's target. Raises EINVAL for other kinds."""
         raise OSError(errno.EINVAL, "not a symbolic link")
 
-    def data_fd(self, node: Node, write: bool) -> int:
-        """Return the shared descriptor for the data of a regular file, opened with the server's rights."""
-        raise OSError(errno.EISDIR if node.kind == stat_bits.S_IFDIR else errno.EINVAL, "not a regular file")
-
     def release(self, node: Node) -> None:
         """Close what was kept for opens; to be called when `node.opens` has gone down to 0."""
+
+    # Data of regular files. Whoever calls has asked for the caller's permission: here it is not asked for again.
+    # What may wait for a disk may be called in a thread, and MUST hold `node.busy` of every node that it is given
+    # for as long as it runs; `open_data`, `read_cached`, `written` and `advise` belong to the event loop's thread.
+
+    def open_data(self, node: Node, write: bool) -> None:
+        """Make data ready for reading, or for writing too. Raises EISDIR, EINVAL, EROFS, StaleHandle.
+
+        To be called by the loop's thread before other threads work on the data, so that these need not open it.
+        """
+        raise no_file(node)
+
+    def data_size(self, node: Node) -> int:
+        """Return the size in bytes, also of an open file without a name."""
+        raise no_file(node)
+
+    def read_cached(self, node: Node, offset: int, count: int) -> tuple[Data, bool] | None:
+        """Return (data, whether it reaches the end of the file), None where a disk would have to be waited for.
+
+        At most `count` bytes, fewer only at the end of the file. MUST NOT block.
+        """
+        raise no_file(node)
+
+    def read(self, node: Node, offset: int, count: int) -> tuple[Data, bool]:
+        """Return (data, whether it reaches the end of the file); may be called in a thread."""
+        raise no_file(node)
+
+    def write(self, node: Node, offset: int, data: Data) -> None:
+        """Write all of `data`; may be called in a thread. `written` MUST follow in the loop's thread.
+
+        Raises OSError; then a part may have been written.
+        """
+        raise _read_only()
+
+    def written(self, node: Node, cred: Credentials) -> None:
+        """Note that the caller has written: the change attribute grows, and set-id bits go as in write(2).
+
+        The set-user-id bit goes, and the set-group-id bit of a file that its group may execute. User 0's writes may
+        leave them.
+        """
+        raise _read_only()
+
+    def sync_data(self, node: Node, *, whole: bool) -> None:
+        """Make durable all that was written; may be called in a thread.
+
+        `whole` is for all attributes as well, else for those without which the data could not be read. After an
+        OSError nobody knows what of it is lost.
+        """
+        raise no_file(node)
+
+    def allocate(self, node: Node, offset: int, size: int) -> None:
+        """Take the space of a range, so that writing there cannot run out of it; may be called in a thread.
+
+        A file that ends before the range's end grows to it. Raises ENOSPC, ENOTSUP.
+        """
+        raise _read_only()
+
+    def punch_hole(self, node: Node, offset: int, size: int) -> None:
+        """Make a range read as zeros and give its space back; may be called in a thread.
+
+        The size stays as it is. Raises ENOTSUP.
+        """
+        raise _read_only()
+
+    def next_data(self, node: Node, offset: int) -> int | None:
+        """Return the first offset from `offset` on that has data, None where only a hole follows."""
+        raise no_file(node)
+
+    def next_hole(self, node: Node, offset: int) -> int | None:
+        """Return the first offset from `offset` on in a hole, None beyond the end; the end of a file begins one."""
+        raise no_file(node)
+
+    def advise(self, node: Node, offset: int, size: int, *, needed: bool) -> None:
+        """Take a hint that a range will soon be needed, or that it will not; size 0 is up to the end of the file."""
+        raise no_file(node)
+
+    def copy_range(self, node: Node, offset: int, target: Node, to: int, size: int) -> int:
+        """Copy data of `node`, which is this file system's, to a file of any; return the bytes copied.
+
+        May be called in a thread. It may be fewer than `size`, and is 0 at the end of the source alone. Ranges of
+        one file MUST NOT overlap.
+        """
+        data, _end = self.read(node, offset, min(size, COPY_BUFFER_SIZE))
+        if data:
+            target.fs.write(target, to, data)
+        return len(data)
+
+    def clone_range(self, node: Node, offset: int, target: Node, to: int, size: int) -> None:
+        """Have a range of `target` share the blocks of `node`, both of this file system: all of it or nothing.
+
+        May be called in a thread. Size 0 is up to the end of the source. Raises ENOTSUP where blocks are not
+        shared, EINVAL for ranges that do not fit blocks.
+        """
+        raise _unsupported()
 
     def create(
         self, parent: Node, name: bytes, cred: Credentials, mode: int, *,

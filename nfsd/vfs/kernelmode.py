@@ -17,8 +17,8 @@ from nfsd.log import get_logger
 from nfsd.vfs import credentials, syscalls
 from nfsd.vfs.credentials import become, identity
 from nfsd.vfs.handles import BODY_SIZE_MAX, KERNEL
-from nfsd.vfs.interface import Credentials, Node, StaleHandle
-from nfsd.vfs.posix import PATH_FLAGS, PosixFileSystem, check_name
+from nfsd.vfs.interface import Credentials, Node, StaleHandle, check_name
+from nfsd.vfs.posix import PATH_FLAGS, PosixFileSystem
 from nfsd.vfs.syscalls import buffers, name_to_handle_at
 from nfsd.vfs.tombs import TOMB_DIRECTORY, Tombs
 
@@ -52,7 +52,7 @@ def usable(path: str) -> bool:
 class KernelFileSystem(PosixFileSystem):
     """An export whose handles are the kernel's."""
 
-    handle_version = KERNEL
+    handle_version: ClassVar[int] = KERNEL
     mode_name: ClassVar[str] = "kernel"
     _tombs: Tombs | None = None
 

@@ -1,8 +1,8 @@
 """A directory tree of this machine as a file system: everything that both ways of naming objects share.
 
-Owns the operations on names, attributes and data. It must not know how an object is found again by its
-handle: that is the subclass's (kernelmode.py, tablemode.py), which offers `_find`, `_peek`, `_made`, `reopen`
-and `resolve`, and may listen to `_named`, `_unnamed` and `_gone`.
+Owns the operations on names and attributes; those on data are its base class's (data.py). It must not know how an
+object is found again by its handle: that is the subclass's (kernelmode.py, tablemode.py), which offers `_find`,
+`_peek`, `_made`, `reopen` and `resolve`, and may listen to `_named`, `_unnamed` and `_gone`.
 
 Never leaves the export: names are single components opened without following, ".." is taken only in `parent`,
 which proves that it ended beneath the root, and whatever lies on another mount is refused.
@@ -14,17 +14,15 @@ import errno
 import os
 import stat as stat_bits
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from nfsd.log import get_logger
 from nfsd.vfs import attributes, credentials, directory, syscalls
 from nfsd.vfs.cache import NodeCache
 from nfsd.vfs.credentials import become, identity
+from nfsd.vfs.data import DescriptorData
 from nfsd.vfs.handles import HandleCodec
-from nfsd.vfs.interface import Credentials, FileSystem, Node, StaleHandle
-
-if TYPE_CHECKING:
-    from nfsd.exports.export import Export
+from nfsd.vfs.interface import Credentials, Exported, Node, StaleHandle, check_name
 
 log = get_logger()
 
@@ -40,19 +38,11 @@ _DEPTH_MAX: Final = 4096
 _PERMISSION_BITS: Final = (os.R_OK, os.W_OK, os.X_OK)
 
 
-def check_name(name: bytes) -> None:
-    """Refuse what is not one component; the operations have refused it already (RFC 8881 14.5)."""
-    if not name or name == b"." or name == b".." or b"/" in name or b"\0" in name:
-        raise OSError(errno.EINVAL, "not a single file name")
-
-
-class PosixFileSystem(FileSystem):
+class PosixFileSystem(DescriptorData):
     """One export's tree."""
 
-    handle_version: int
-
     def __init__(
-        self, export: Export, cache: NodeCache, codec: HandleCodec, *, parent: Node | None = None,
+        self, export: Exported, cache: NodeCache, codec: HandleCodec, *, parent: Node | None = None,
         junction_fileid: int | None = None,
     ) -> None:  # fmt: skip
         credentials.as_server()
@@ -69,8 +59,17 @@ class PosixFileSystem(FileSystem):
         self.root_fd = os.open(export.path, DIRECTORY_FLAGS)
         self.maxname = os.fstatvfs(self.root_fd).f_namemax
         self.has_xattrs = attributes.supports_xattrs(self.root_fd)
+        if not self.read_only:
+            self._find_size_limit()
         self.root = self._make_root()
         self.root.busy = 1
+
+    def _find_size_limit(self) -> None:
+        try:
+            self.file_size_max = attributes.file_size_max(self.root_fd)
+        except OSError as error:
+            # Clients are told the kernel's own limit, and hear of a nearer one when they write.
+            log.warning("export.size_limit_unknown", export=str(self.export.path), reason=str(error))
 
     def close(self) -> None:
         """Close the root."""
@@ -141,30 +140,6 @@ class PosixFileSystem(FileSystem):
         """The node has left the cache."""
         if self._by_key.get(node.key) is node:
             del self._by_key[node.key]
-
-    def data_fd(self, node: Node, write: bool) -> int:
-        """Return the shared descriptor for data: opened with the server's rights at its first use.
-
-        The permission was checked when the file was opened, and changes of mode since then do not matter
-        (RFC 8881 18.16.3). Raises EISDIR, EINVAL, EROFS.
-        """
-        if write:
-            fd = node.write_fd
-        else:
-            fd = node.read_fd if node.write_fd < 0 else node.write_fd
-        if fd >= 0:
-            return fd
-        if node.kind != stat_bits.S_IFREG:
-            return super().data_fd(node, write)
-        if write:
-            self._check_writable()
-        path_fd = self.path_fd(node)
-        credentials.as_server()
-        fd = self._open_data(path_fd, os.O_RDWR if write else os.O_RDONLY)
-        return self._cache.install_data(node, fd, write)
-
-    def _open_data(self, path_fd: int, flags: int) -> int:
-        return os.open(attributes.path_of(path_fd), flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def sync(self, node: Node) -> None:
         """Bring a directory or a file to the disk; a symbolic link comes with its directory."""

@@ -37,6 +37,7 @@ class PseudoFileSystem(FileSystem):
     export = None
     read_only = True
     mode_name: ClassVar[str] = "pseudo"
+    handle_version: ClassVar[int] = PSEUDO
 
     def __init__(self, paths: list[str], cache: NodeCache, codec: HandleCodec, *, born_ns: int) -> None:
         """`paths` are the exports' pseudo paths, none beneath another. `born_ns` becomes every time shown."""

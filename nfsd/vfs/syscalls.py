@@ -27,6 +27,9 @@ HANDLE_BYTES_MAX: Final = 128
 UTIME_NOW: Final = (1 << 30) - 1
 UTIME_OMIT: Final = (1 << 30) - 2
 
+FALLOC_FL_KEEP_SIZE: Final = 1
+FALLOC_FL_PUNCH_HOLE: Final = 2
+
 _STATX_BTIME: Final = 0x800
 _STATX_MNT_ID: Final = 0x1000
 _SETGROUPS_NUMBERS: Final = {
@@ -40,6 +43,10 @@ _libc_quick: Final = ctypes.PyDLL(None, use_errno=True)
 
 faccessat = _libc.faccessat
 name_to_handle_at = _libc.name_to_handle_at
+# Offsets have 64 bits whatever a C int has. The C library's posix_fallocate writes zeros where a file system cannot
+# allocate, which races with other writers; this one says so instead.
+_fallocate = _libc.fallocate
+_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 setfsuid = _libc_quick.setfsuid
 setfsgid = _libc_quick.setfsgid
 setgroups_number: Final = _SETGROUPS_NUMBERS.get(platform.machine())
@@ -114,6 +121,12 @@ def change_times(fd: int, atime: tuple[int, int], mtime: tuple[int, int]) -> Non
 def sync_file_system(fd: int) -> None:
     """syncfs: bring everything of the file system that a descriptor lies on to the disk."""
     if _libc.syncfs(fd):
+        raise failure()
+
+
+def change_space(fd: int, mode: int, offset: int, size: int) -> None:
+    """fallocate: take the space of a range, or give it back; `mode` has FALLOC_FL_ bits."""
+    if _fallocate(fd, mode, offset, size):
         raise failure()
 
 

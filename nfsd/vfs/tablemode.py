@@ -12,17 +12,14 @@ import os
 import stat as stat_bits
 import struct
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
 from nfsd.vfs import attributes, credentials, syscalls
 from nfsd.vfs.cache import NodeCache
 from nfsd.vfs.handles import TABLE, HandleCodec
-from nfsd.vfs.interface import Credentials, Node, StaleHandle
+from nfsd.vfs.interface import Credentials, Exported, Node, StaleHandle
 from nfsd.vfs.objects import ROOT_ID, Commit, ObjectTable, Row
 from nfsd.vfs.posix import PATH_FLAGS, PosixFileSystem
-
-if TYPE_CHECKING:
-    from nfsd.exports.export import Export
 
 _DEPTH_MAX: Final = 4096
 _GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ELOOP)
@@ -32,11 +29,11 @@ _identity: Final = struct.Struct(">QQ")
 class TableFileSystem(PosixFileSystem):
     """An export whose handles are rows of the object table."""
 
-    handle_version = TABLE
+    handle_version: ClassVar[int] = TABLE
     mode_name: ClassVar[str] = "table"
 
     def __init__(
-        self, export: Export, cache: NodeCache, codec: HandleCodec, *, rows: Iterable[tuple[bytes, bytes]],
+        self, export: Exported, cache: NodeCache, codec: HandleCodec, *, rows: Iterable[tuple[bytes, bytes]],
         commit: Commit, parent: Node | None = None, junction_fileid: int | None = None,
     ) -> None:  # fmt: skip
         self.table = ObjectTable(export.id, rows, commit)

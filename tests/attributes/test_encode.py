@@ -25,6 +25,7 @@ class OneFile(FileSystem):
 
     fsid = (7, 9)
     maxname = 200
+    file_size_max = 300
     has_xattrs = True
 
     def __init__(self, born: int | None = 5_000_000_003) -> None:
@@ -90,6 +91,7 @@ def test_encode_values(path: Path) -> None:
         nfs4.FATTR4_FILES_AVAIL: pack(">Q", 10),
         nfs4.FATTR4_FILES_TOTAL: pack(">Q", 30),
         nfs4.FATTR4_MAXNAME: pack(">I", 200),
+        nfs4.FATTR4_MAXFILESIZE: pack(">Q", 300),
         nfs4.FATTR4_MAXREAD: pack(">Q", 1 << 20),
         nfs4.FATTR4_MODE: pack(">I", 0o4751),
         nfs4.FATTR4_RAWDEV: pack(">II", 0, 0),

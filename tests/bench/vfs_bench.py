@@ -18,7 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from nfsd.exports import Namespace, parse_export, parse_exports
+from nfsd.config import parse_export
+from nfsd.exports import Namespace, parse_exports
 from nfsd.vfs import Credentials, Node, prepare_process
 
 ALICE = Credentials(1000, 1000, (2000,))
@@ -82,7 +83,7 @@ class Bench:
 
     def open_data(self) -> None:
         """Open a file's data for the first time, and let it go."""
-        self.fs.data_fd(self.node, True)
+        self.fs.open_data(self.node, True)
         self.fs.release(self.node)
 
     def set_mode(self) -> None:
@@ -97,7 +98,7 @@ class Bench:
 def run(bench: Bench, passes: int) -> list[tuple[str, float]]:
     """Measure everything."""
     fs, node, name = bench.fs, bench.node, bench.names[0]
-    st = fs.stat(node)
+    st, page = fs.stat(node), bytes(4096)
 
     def quick(call: Callable[[], object], count: int = 20_000) -> float:
         return least_us(call, passes, count)
@@ -111,8 +112,10 @@ def run(bench: Bench, passes: int) -> list[tuple[str, float]]:
         ("lookup, cached, two callers", quick(bench.lookup_in_turns)),
         ("access rw, allowed", quick(lambda: fs.access(node, 6, ALICE))),
         ("access rwx of a plain file", quick(lambda: fs.access(node, 7, ALICE))),
-        ("data_fd, cached", quick(lambda: fs.data_fd(node, True))),
-        ("data_fd, opened and released", quick(bench.open_data, 2000)),
+        ("open_data, open already", quick(lambda: fs.open_data(node, True))),
+        ("open_data, opened and released", quick(bench.open_data, 2000)),
+        ("write 4 KiB", quick(lambda: fs.write(node, 0, page))),
+        ("read_cached 4 KiB", quick(lambda: fs.read_cached(node, 0, len(page)))),
         ("setattr mode", quick(bench.set_mode, 2000)),
         ("create + release + remove", quick(bench.create_remove, 1000)),
         ("mkdir + rmdir", quick(bench.mkdir_rmdir, 1000)),

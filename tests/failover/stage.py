@@ -19,8 +19,8 @@ from typing import Any
 
 from nfsd.cli import main
 from nfsd.compound.dispatch import Dispatcher
-from nfsd.ops import io
 from nfsd.rpc.connection import TcpConnection
+from nfsd.vfs import data
 from statestore import LmdbStore
 from tests.once.harness import Boundaries, patched
 
@@ -64,7 +64,7 @@ def run() -> None:
     surround(stopper, TcpConnection, "_write", "reply")
     surround(stopper, LmdbStore, "_write", "commit")
     real_write = os.pwrite
-    io.os = SimpleNamespace(  # type: ignore[attr-defined]
+    data.os = SimpleNamespace(  # type: ignore[attr-defined]
         **{**vars(os), "pwrite": lambda *given: stopper.around("pwrite", lambda: real_write(*given))}
     )
     with patched(stopper):

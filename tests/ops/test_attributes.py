@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from nfsd.attributes import SetAttrs
 from nfsd.errors import Nfs4Error
 from nfsd.ops import attributes as ops
-from tests.ops.files import STATEID, FakeCompound, serve, status_of
+from tests.ops.files import STATEID, FakeCompound, acting_as, serve, status_of
 from xdr.generated import nfs4
 
 SIZE, MODE = 1 << nfs4.FATTR4_SIZE, 1 << nfs4.FATTR4_MODE
@@ -124,6 +125,29 @@ def test_setattr_read_only_export(tmp_path: Path) -> None:
     c = serve(tmp_path, options="ro,no_root_squash")
     assert status_of(ops.op_setattr, c, setattr_args(MODE, bytes(4))) == nfs4.NFS4ERR_ROFS
     assert not ops.op_access(c, nfs4.ACCESS4args(ALL)).access & (nfs4.ACCESS4_MODIFY | nfs4.ACCESS4_DELETE)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="acting as another user needs root")
+@pytest.mark.parametrize("size", [0, 4096])
+def test_creation_keeps_setid_bits(c: FakeCompound, tmp_path: Path, size: int) -> None:
+    """A new file has the set-id bits that it was made with, whatever size was asked for at once."""
+    tmp_path.chmod(0o777)
+    wanted = SetAttrs(SIZE | MODE)
+    wanted.size, wanted.mode = size, 0o6755
+    with acting_as(c, 1000):
+        node, _created = c.root.fs.create(c.root, b"new", c.cred, wanted.creation_mode(0))
+        assert ops.finish_creation(node, c.cred, wanted) == SIZE | MODE
+    st = (tmp_path / "new").stat()
+    assert (st.st_size, st.st_mode & 0o7777, st.st_uid) == (size, 0o6755, 1000)
+
+
+def test_creation_keeps_the_verifier(c: FakeCompound) -> None:
+    """Size 0 leaves the times of a new file alone: an exclusive create keeps its verifier there."""
+    node, _created = c.root.fs.create(c.root, b"new", c.cred, 0o600, verifier=b"verifier")
+    wanted = SetAttrs(SIZE)
+    wanted.size = 0
+    assert ops.finish_creation(node, c.cred, wanted) == SIZE
+    assert c.root.fs.create(c.root, b"new", c.cred, 0o600, verifier=b"verifier") == (node, False)
 
 
 def test_verify(c: FakeCompound) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nfsd.ops import copy
+from nfsd.vfs import data, interface
 from tests.ops.files import STATEID, FakeCompound, drive, serve, status_of
 from xdr.generated import nfs4
 
@@ -59,7 +60,7 @@ def test_copy_without_the_kernel(c: FakeCompound, tmp_path: Path, monkeypatch: p
         raise OSError(errno.EXDEV, "no")
 
     monkeypatch.setattr(os, "copy_file_range", refusing)
-    monkeypatch.setattr(copy, "_BUFFER_SIZE", 4096)
+    monkeypatch.setattr(interface, "COPY_BUFFER_SIZE", 4096)
     assert copied(c, args()) == 16384
     assert (tmp_path / "target").read_bytes() == (tmp_path / "source").read_bytes()
 
@@ -116,7 +117,7 @@ def test_clone_unknown_ioctl(c: FakeCompound, monkeypatch: pytest.MonkeyPatch) -
     def refusing(*_args: object) -> int:
         raise OSError(errno.ENOTTY, "no")
 
-    monkeypatch.setattr(copy.fcntl, "ioctl", refusing)
+    monkeypatch.setattr(data.fcntl, "ioctl", refusing)
     assert status_of(copy.op_clone, c, clone_args()) == nfs4.NFS4ERR_NOTSUPP
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nfsd.vfs import as_server, become
 from nfsd.vfs.credentials import configure
-from tests.vfs.world import ROOT, World
+from tests.vfs.world import ROOT, DirectoryWorld, MemoryWorld, World
 
-PLACES = {"disk": None, "memory": "/dev/shm"}
+PLACES = {"disk": None, "shm": "/dev/shm"}
 
 
 @pytest.fixture(autouse=True)
@@ -28,34 +30,71 @@ def unchanged_process() -> Iterator[None]:
         become(ROOT)
 
 
-@pytest.fixture(params=["disk", "memory"])
-def place(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """An empty directory that everybody may write in, on disk or in memory."""
-    directory = Path(tempfile.mkdtemp(prefix="understudy-vfs-", dir=PLACES[request.param]))
+@contextmanager
+def directory_at(place: str) -> Iterator[Path]:
+    """An empty directory that everybody may write in, on disk or in the kernel's memory."""
+    directory = Path(tempfile.mkdtemp(prefix="understudy-vfs-", dir=PLACES[place]))
     directory.chmod(0o777)
     yield directory
     as_server()
     shutil.rmtree(directory, ignore_errors=True)
 
 
+@pytest.fixture(params=list(PLACES))
+def place(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """An empty directory of this machine, for what is about the kernel alone."""
+    with directory_at(request.param) as directory:
+        yield directory
+
+
 @pytest.fixture(params=["kernel", "table"])
 def handles(request: pytest.FixtureRequest) -> str:
-    """How objects are found again."""
-    if request.param == "kernel" and os.geteuid() != 0:
+    """How objects of this machine are found again."""
+    return _usable(request.param)
+
+
+def _usable(handles: str) -> str:
+    if handles == "kernel" and os.geteuid() != 0:
         pytest.skip("kernel handles need root")
-    return str(request.param)
+    return handles
 
 
 @pytest.fixture
-def world(place: Path, handles: str) -> Iterator[World]:
-    """An export in each place, by each kind of handle."""
-    made = World(place, handles)
+def real(place: Path, handles: str) -> Iterator[DirectoryWorld]:
+    """An export of this machine in each place, by each kind of handle."""
+    made = DirectoryWorld(place, handles)
     yield made
     made.close()
 
 
+@pytest.fixture(params=["disk-kernel", "disk-table", "shm-kernel", "shm-table", "memory"])
+def make_world(request: pytest.FixtureRequest) -> Iterator[Callable[..., World]]:
+    """Makes an export of each kind that there is, with options and limits: what all of them must do alike."""
+    made: list[World] = []
+    with ExitStack() as places:
+
+        def make(options: str = "no_root_squash", **limits: Any) -> World:
+            if request.param == "memory":
+                made.append(MemoryWorld(options, **limits))
+            else:
+                where, handles = request.param.split("-")
+                directory = places.enter_context(directory_at(where))
+                made.append(DirectoryWorld(directory, _usable(handles), options, **limits))
+            return made[-1]
+
+        yield make
+        for world in made:
+            world.close()
+
+
 @pytest.fixture
-def as_root() -> None:
-    """Skip where the server cannot act as its callers."""
-    if os.geteuid() != 0:
+def world(make_world: Callable[..., World]) -> World:
+    """An export of each kind."""
+    return make_world()
+
+
+@pytest.fixture
+def as_root(request: pytest.FixtureRequest) -> None:
+    """Skip where the server cannot act as its callers; in memory it always can."""
+    if os.geteuid() != 0 and not request.node.name.endswith("[memory]"):
         pytest.skip("acting as other users needs root")

@@ -225,7 +225,7 @@ def test_pseudo_is_read_only(tree: Namespace) -> None:
         fs.listxattr(root, ROOT)
     assert caught.value.errno == errno.ENOTSUP
     with pytest.raises(IsADirectoryError):
-        fs.data_fd(root, False)
+        fs.open_data(root, False)
     with pytest.raises(FileNotFoundError):
         fs.parent(root, ROOT)
     tree.close()
@@ -290,16 +290,19 @@ def test_missing_directory_is_an_error(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_read_only_export(tmp_path: Path, handles: str) -> None:
+def test_read_only_export(world: World) -> None:
     """On a read-only export every change is EROFS, and access says so beforehand."""
-    (tmp_path / "f").write_bytes(b"data")
-    world = World(tmp_path, handles, "ro,no_root_squash")
+    world.make(b"f", b"data")
+    world.restart("ro,no_root_squash")
     fs, root = world.fs, world.root
     node = fs.lookup(root, b"f", ROOT)
     assert fs.access(node, os.R_OK | os.W_OK, ROOT) == os.R_OK
-    assert os.pread(fs.data_fd(node, False), 9, 0) == b"data"
+    assert world.read(node) == b"data"
     for call in (
-        lambda: fs.data_fd(node, True),
+        lambda: fs.open_data(node, True),
+        lambda: fs.write(node, 0, b"x"),
+        lambda: fs.allocate(node, 0, 1),
+        lambda: fs.punch_hole(node, 0, 1),
         lambda: fs.create(root, b"f", ROOT, 0o600),
         lambda: fs.mkdir(root, b"d", ROOT, 0o700),
         lambda: fs.symlink(root, b"l", b"x", ROOT),
@@ -314,4 +317,3 @@ def test_read_only_export(tmp_path: Path, handles: str) -> None:
         with pytest.raises(OSError) as caught:
             call()
         assert caught.value.errno == errno.EROFS
-    world.close()

@@ -15,14 +15,14 @@ from nfsd.config import parse_export
 from nfsd.exports import Namespace, parse_exports
 from nfsd.vfs import BadHandle, StaleHandle
 from nfsd.vfs.handles import BODY_SIZE_MAX, KERNEL, TABLE, HandleCodec
-from tests.vfs.world import ROOT, SECRET, World
+from tests.vfs.world import ROOT, SECRET, DirectoryWorld, World
 
 
 @pytest.fixture
-def outside(place: Path) -> Iterator[World]:
+def outside(place: Path) -> Iterator[DirectoryWorld]:
     """An export that is a part of a larger directory."""
     (place / "inside").mkdir()
-    made = World(place / "inside", "kernel" if os.geteuid() == 0 else "table")
+    made = DirectoryWorld(place / "inside", "kernel" if os.geteuid() == 0 else "table")
     yield made
     made.close()
 
@@ -50,7 +50,7 @@ def test_handle_survives_restart_and_rename(world: World) -> None:
     assert world.root.handle == root
     again = world.namespace.resolve(node.handle)
     assert again is not node and again.handle == node.handle
-    assert os.pread(world.fs.data_fd(again, False), 9, 0) == b"data"
+    assert world.read(again) == b"data"
     assert world.namespace.resolve(directory.handle).handle == directory.handle
     assert world.fs.lookup(world.namespace.resolve(directory.handle), b"b", ROOT) is again
 
@@ -72,21 +72,32 @@ def test_handle_forged(world: World) -> None:
 
 
 def test_handle_of_deleted_file(world: World) -> None:
-    """A file that is gone is stale: removed here, removed behind the server, and after a restart."""
-    one, two = world.make(b"one"), world.make(b"two")
-    world.fs.release(two)
-    world.fs.remove(world.root, b"one", ROOT)
-    (world.path / "two").unlink()
-    assert world.namespace.reap(100) == 1
-    for node in (one, two):
+    """A file that was removed is stale, after a restart too."""
+    node = world.make(b"a")
+    world.fs.remove(world.root, b"a", ROOT)
+    with pytest.raises(StaleHandle):
+        world.namespace.resolve(node.handle)
+    for call in (world.fs.stat, world.fs.btime_ns, lambda gone: world.fs.access(gone, os.R_OK, ROOT)):
         with pytest.raises(StaleHandle):
-            world.namespace.resolve(node.handle)
-        with pytest.raises(StaleHandle):
-            world.fs.stat(node)
+            call(node)
     world.restart()
-    for node in (one, two):
-        with pytest.raises(StaleHandle):
-            world.namespace.resolve(node.handle)
+    with pytest.raises(StaleHandle):
+        world.namespace.resolve(node.handle)
+
+
+def test_handle_of_file_deleted_behind_the_server(real: DirectoryWorld) -> None:
+    """A file that another program removed is stale, and let go of."""
+    node = real.make(b"a")
+    real.fs.release(node)
+    (real.path / "a").unlink()
+    assert real.namespace.reap(100) == 1
+    with pytest.raises(StaleHandle):
+        real.namespace.resolve(node.handle)
+    with pytest.raises(StaleHandle):
+        real.fs.stat(node)
+    real.restart()
+    with pytest.raises(StaleHandle):
+        real.namespace.resolve(node.handle)
 
 
 def test_handle_of_a_new_file_with_an_old_inode(world: World) -> None:
@@ -131,7 +142,7 @@ def test_handle_of_another_export(place: Path, handles: str) -> None:
     namespace.close()
 
 
-def test_symlink_out_of_the_export(outside: World) -> None:
+def test_symlink_out_of_the_export(outside: DirectoryWorld) -> None:
     """A link that points out is an object; nothing is found through it, made through it or read through it."""
     secret = outside.path.parent / "secret"
     secret.mkdir()
@@ -143,7 +154,7 @@ def test_symlink_out_of_the_export(outside: World) -> None:
         lambda: outside.fs.lookup(way, b"f", ROOT),
         lambda: outside.fs.create(way, b"g", ROOT, 0o600),
         lambda: outside.fs.readdir(way, 0, ROOT),
-        lambda: outside.fs.data_fd(outside.fs.lookup(outside.root, b"file", ROOT), True),
+        lambda: outside.fs.open_data(outside.fs.lookup(outside.root, b"file", ROOT), True),
     ):
         with pytest.raises(OSError):
             call()
@@ -152,7 +163,7 @@ def test_symlink_out_of_the_export(outside: World) -> None:
     assert (secret / "f").read_bytes() == b"secret"
 
 
-def test_parent_directory_out_of_the_export(outside: World) -> None:
+def test_parent_directory_out_of_the_export(outside: DirectoryWorld) -> None:
     """ ".." as a name is refused, cached or not."""
     directory = outside.fs.mkdir(outside.root, b"d", ROOT, 0o755)
     for node in (outside.root, directory):
@@ -162,7 +173,7 @@ def test_parent_directory_out_of_the_export(outside: World) -> None:
             outside.fs.lookup(node, b"../..", ROOT)
 
 
-def test_directory_moved_out_of_the_export(outside: World) -> None:
+def test_directory_moved_out_of_the_export(outside: DirectoryWorld) -> None:
     """A directory that was moved out leads nowhere: not upward, and not by its handle after a restart."""
     fs = outside.fs
     directory = fs.mkdir(outside.root, b"d", ROOT, 0o755)
@@ -182,13 +193,13 @@ _BELOW = """
 import sys
 from pathlib import Path
 from nfsd.vfs import Credentials
-from tests.vfs.world import World, ROOT
+from tests.vfs.world import DirectoryWorld, ROOT
 import os, subprocess
 place, handles = Path(sys.argv[1]), sys.argv[2]
 (place / "below").mkdir()
 subprocess.run(["mount", "-t", "tmpfs", "none", place / "below"], check=True)
 (place / "below" / "f").write_bytes(b"x")
-world = World(place, handles)
+world = DirectoryWorld(place, handles)
 for call in (
     lambda: world.fs.lookup(world.root, b"below", ROOT),
     lambda: world.fs.create(world.root, b"below", ROOT, 0o600),
@@ -206,20 +217,20 @@ world.close()
 _UNION = """
 import os, subprocess, sys
 from pathlib import Path
-from tests.vfs.world import World, ROOT
+from tests.vfs.world import DirectoryWorld, ROOT
 place = Path(sys.argv[1])
 for name in ("lower", "upper", "work", "union"):
     (place / name).mkdir()
 (place / "lower" / "f").write_bytes(b"old")
 layers = f"lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work"
 subprocess.run(["mount", "-t", "overlay", "none", "-o", layers, place / "union"], check=True)
-world = World(place / "union", "table")
+world = DirectoryWorld(place / "union", "table")
 node = world.fs.lookup(world.root, b"f", ROOT)
-os.pwrite(world.fs.data_fd(node, True), b"new", 0)
+world.write(node, b"new")
 assert world.fs.lookup(world.root, b"f", ROOT) is node
 world.restart()
 again = world.namespace.resolve(node.handle)
-assert os.pread(world.fs.data_fd(again, False), 9, 0) == b"new"
+assert world.read(again) == b"new"
 world.close()
 """
 

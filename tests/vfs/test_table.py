@@ -15,13 +15,13 @@ from nfsd.exports import Namespace, parse_exports
 from nfsd.vfs import StaleHandle
 from nfsd.vfs.objects import NAMES_MAX, ROOT_ID, ObjectTable
 from statestore import NAME, MemoryStore
-from tests.vfs.world import ALICE, ROOT, SECRET, World, as_ordinary_user
+from tests.vfs.world import ALICE, ROOT, SECRET, DirectoryWorld, as_ordinary_user
 
 
 @pytest.fixture
-def table_world(place: Path) -> Iterator[World]:
+def table_world(place: Path) -> Iterator[DirectoryWorld]:
     """An export by the table."""
-    made = World(place, "table")
+    made = DirectoryWorld(place, "table")
     yield made
     made.close()
 
@@ -68,7 +68,7 @@ def test_table_bounds_names() -> None:
     assert len(row.names) == NAMES_MAX
 
 
-def test_moved_behind_the_server_goes_stale(table_world: World) -> None:
+def test_moved_behind_the_server_goes_stale(table_world: DirectoryWorld) -> None:
     """What another program moved is stale after a restart, and gets a new handle where it is found."""
     world = table_world
     node = world.make(b"a")
@@ -81,7 +81,7 @@ def test_moved_behind_the_server_goes_stale(table_world: World) -> None:
     assert world.fs.lookup(world.root, b"b", ROOT).handle != node.handle
 
 
-def test_removed_rows_go(table_world: World) -> None:
+def test_removed_rows_go(table_world: DirectoryWorld) -> None:
     """Rows of removed objects leave the store, but for the mark of the highest id."""
     world = table_world
     for number in range(20):
@@ -92,7 +92,7 @@ def test_removed_rows_go(table_world: World) -> None:
     assert len(rows_of(world.store)) <= 1
 
 
-def test_crash_loses_no_handle(table_world: World) -> None:
+def test_crash_loses_no_handle(table_world: DirectoryWorld) -> None:
     """Every handle that was told is good after a crash of the store at its last commit."""
     world = table_world
     told = {world.make(b"%d" % number).handle: b"%d" % number for number in range(10)}
@@ -115,10 +115,10 @@ def _serve_as_ordinary_user(directory: str) -> str:
     fs = root.fs
     # git makes its objects read-only and writes them through the descriptor that made them.
     node, _ = fs.create(root, b"object", ALICE, 0o444)
-    os.pwrite(fs.data_fd(node, True), b"data", 0)
+    fs.write(node, 0, b"data")
     assert fs.stat(node).st_uid == os.getuid()
     fs.release(node)
-    assert os.pwrite(fs.data_fd(node, True), b"more", 4) == 4
+    fs.write(node, 4, b"more")
     assert stat.S_IMODE(fs.stat(node).st_mode) == 0o444
     assert fs.access(node, os.R_OK | os.W_OK, ROOT) == os.R_OK
     directory_node = fs.mkdir(root, b"d", ROOT, 0o755)
@@ -127,7 +127,7 @@ def _serve_as_ordinary_user(directory: str) -> str:
     node.opens = 1
     fs.remove(root, b"link", ALICE)
     fs.remove(directory_node, b"object", ALICE)
-    assert node.pinned and os.pread(fs.data_fd(node, False), 99, 0) == b"datamore"
+    assert node.pinned and fs.read(node, 0, 99) == (b"datamore", True)
     kept, _ = fs.create(directory_node, b"kept", ALICE, 0o600)
     namespace.close()
     namespace = Namespace(exports, SECRET, rows=rows_of(store), commit=store.commit)

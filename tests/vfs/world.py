@@ -1,17 +1,19 @@
-"""A small export to test with, on disk or in memory, by kernel handles or by the object table."""
+"""A small export to test with: a directory of this machine, by kernel handles or by the object table, or in memory."""
 
 from __future__ import annotations
 
 import os
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from nfsd.config import parse_export
 from nfsd.exports import Namespace, parse_exports
-from nfsd.vfs import Credentials, Node
+from nfsd.vfs import Credentials, FileSystem, Node
+from nfsd.vfs.memory import opening
+from nfsd.vfs.memorytree import MemoryTree
 from nfsd.vfs.posix import PosixFileSystem
 from statestore import NAME, MemoryStore
 
@@ -20,36 +22,38 @@ ROOT = Credentials(0, 0, ())
 ALICE = Credentials(1000, 1000, (2000,))
 BOB = Credentials(1001, 1001, (2000, 3000))
 
+TREE_FILE_SIZE_MAX = (1 << 44) - 4096
+_TICK_NS = 4_000_000
+_LOOKS_PER_TICK = 8
+
 
 class World:
     """One export at /export, its namespace, and what it takes to start again."""
 
-    def __init__(self, directory: Path, handles: str, options: str = "no_root_squash", **limits: Any) -> None:
-        self.path = directory
-        self.handles = handles
+    fs: FileSystem
+
+    def __init__(self, path: str, options: str = "no_root_squash", **settings: Any) -> None:
+        self.settings = settings
+        self.where = path
         self.options = options
-        self.limits = limits
-        self.store = MemoryStore()
         self.start()
 
     def start(self) -> None:
         """Make the namespace from what is stored."""
-        rows = [(key, value) for kind, key, value in self.store.load() if kind == NAME]
-        spec = parse_export(f"{self.path}=/export,{self.options}")
-        self.namespace = Namespace(
-            parse_exports([spec]), SECRET, handles=self.handles, rows=rows,  # type: ignore[arg-type]
-            commit=self.store.commit, born_ns=1, **self.limits,
-        )  # fmt: skip
+        exports = parse_exports([parse_export(f"{self.where}=/export,{self.options}")])
+        self.namespace = Namespace(exports, SECRET, born_ns=1, **self.settings, **self._sources())
         root = self.namespace.root()
         self.root: Node = root.fs.lookup(root, b"export", ROOT)
-        assert isinstance(self.root.fs, PosixFileSystem)
-        self.fs: PosixFileSystem = self.root.fs
-        assert self.fs.mode_name == self.handles
+        self.fs = self.root.fs
 
-    def restart(self) -> None:
-        """Close everything and start again."""
+    def _sources(self) -> dict[str, Any]:
+        """Where the namespace gets its tree from."""
+        raise NotImplementedError
+
+    def restart(self, options: str | None = None) -> None:
+        """Close everything and start again, perhaps with other options."""
         self.close()
-        self.store.flush()
+        self.options = options or self.options
         self.start()
 
     def close(self) -> None:
@@ -61,13 +65,75 @@ class World:
         node, created = self.fs.create(self.root, name, cred, mode, exclusive=True)
         assert created
         if data:
-            os.pwrite(self.fs.data_fd(node, True), data, 0)
-            self.fs.touch(node)
+            self.write(node, data)
         return node
+
+    def fill(self, names: Iterable[bytes]) -> None:
+        """Make empty files in the root, many and fast."""
+        for name in names:
+            self.fs.create(self.root, name, ROOT, 0o644)
+
+    def write(self, node: Node, data: bytes | memoryview, offset: int = 0, cred: Credentials = ROOT) -> None:
+        """Write into a file."""
+        self.fs.write(node, offset, data)
+        self.fs.written(node, cred)
+
+    def read(self, node: Node, offset: int = 0, count: int = 99) -> bytes:
+        """Read from a file, wherever its data is; what is in memory must be what is on the disk."""
+        data, _end = self.fs.read(node, offset, count)
+        cached = self.fs.read_cached(node, offset, count)
+        assert cached is None or bytes(cached[0]) == bytes(data)
+        return bytes(data)
 
     def names(self, node: Node | None = None, cred: Credentials = ROOT) -> list[bytes]:
         """Return a directory's names, sorted."""
         return sorted(name for _cookie, name in self.fs.readdir(node or self.root, 0, cred))
+
+
+class DirectoryWorld(World):
+    """The export is a directory of this machine."""
+
+    fs: PosixFileSystem
+
+    def __init__(self, directory: Path, handles: str, options: str = "no_root_squash", **limits: Any) -> None:
+        self.path = directory
+        self.handles = handles
+        self.store = MemoryStore()
+        super().__init__(str(directory), options, **limits)
+        assert self.fs.mode_name == handles
+
+    def _sources(self) -> dict[str, Any]:
+        self.store.flush()
+        rows = [(key, value) for kind, key, value in self.store.load() if kind == NAME]
+        return {"handles": self.handles, "rows": rows, "commit": self.store.commit}
+
+    def fill(self, names: Iterable[bytes]) -> None:
+        """Make empty files behind the server's back."""
+        for name in names:
+            os.close(os.open(self.path / os.fsdecode(name), os.O_CREAT | os.O_WRONLY))
+
+
+class Clock:
+    """A clock as coarse as the kernel's: it ticks after some looks at it."""
+
+    def __init__(self) -> None:
+        self._looks = 0
+
+    def __call__(self) -> int:
+        self._looks += 1
+        return 1_700_000_000_000_000_000 + self._looks // _LOOKS_PER_TICK * _TICK_NS
+
+
+class MemoryWorld(World):
+    """The export is a tree in memory, which outlives the namespace."""
+
+    def __init__(self, options: str = "no_root_squash", **limits: Any) -> None:
+        self.tree = MemoryTree(Clock(), mode=0o777, file_size_max=TREE_FILE_SIZE_MAX)
+        super().__init__("/tree", options, **limits)
+        assert self.fs.mode_name == "memory"
+
+    def _sources(self) -> dict[str, Any]:
+        return {"opener": opening({self.where: self.tree})}
 
 
 def as_ordinary_user(function: Callable[[], Any], uid: int = 65534) -> Any:

@@ -88,6 +88,26 @@ def test_read_only_read(exporting: ServerProcess, connect: Connect, name: bytes)
     assert results[2].resok4.access == nfs4.ACCESS4_READ  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(("pseudo", "source"), [(b"ro", "127.0.0.1"), (b"listed", "127.0.0.2")])
+def test_copy_from_read_only_export(
+    exporting: ServerProcess, connect: Connect, name: bytes, pseudo: bytes, source: str
+) -> None:
+    """COPY only reads its source, which may be in a read-only export; its target may not."""
+    (exporting.export / name.decode()).write_bytes(b"data")
+    target = exporting.export / unique(b"copy").decode()
+    target.write_bytes(b"old")
+    session = mount(connect(exporting, source=source), pseudo=b"plain", minor=2)
+    handles = []
+    for export, file in ((pseudo, name), (b"plain", target.name.encode())):
+        walked = session.ok(ops.putrootfh(), ops.lookup(export), ops.lookup(file), ops.getfh())
+        handles.append(walked[-1].resok4.object)  # type: ignore[attr-defined]
+    copying = ops.Op(nfs4.OP_COPY, nfs4.COPY4args(ops.ANONYMOUS, ops.ANONYMOUS, 0, 0, 0, True, True, []))
+    session.ok(ops.putfh(handles[0]), ops.savefh(), ops.putfh(handles[1]), copying)
+    assert target.read_bytes() == b"data"
+    status = session.status(ops.putfh(handles[1]), ops.savefh(), ops.putfh(handles[0]), copying)
+    assert status == nfs4.NFS4ERR_ROFS
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_pseudo_root_change(exporting: ServerProcess, connect: Connect, name: bytes, change: str) -> None:
     """Nothing of the pseudo file system can be changed."""

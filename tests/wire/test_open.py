@@ -324,6 +324,17 @@ def test_open_creates_as_the_caller(server: ServerProcess, somebody: Session, na
 
 
 @needs_root
+@pytest.mark.parametrize("size", [0, 4096])
+def test_open_creates_with_setid_bits(somebody: Session, name: bytes, size: int) -> None:
+    """A file made with set-id bits and a size has both: creat(2) sends size 0 along (O_TRUNC)."""
+    made_now = somebody.open(name, how=ops.unchecked(ops.attrs(mode=0o6755, size=size)))
+    assert made_now.result.attrset == MODE_BIT | SIZE_BIT
+    found = somebody.ok(ops.putfh(made_now.handle), ops.getattr_(nfs4.FATTR4_SIZE, nfs4.FATTR4_MODE))[-1]
+    values = found.resok4.obj_attributes.attr_vals  # type: ignore[attr-defined]
+    assert struct.unpack(">QI", values) == (size, 0o6755)
+
+
+@needs_root
 def test_open_create_in_foreign_directory(server: ServerProcess, somebody: Session, session: Session) -> None:
     """Creating needs permission on the directory; opening what is there does not."""
     directory = unique(b"dir")
