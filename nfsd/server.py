@@ -27,6 +27,7 @@ from nfsd.resume.takeover import Taken, say_taken_over, take_over
 from nfsd.resume.turn import Phases, Turn
 from nfsd.rpc.connections import Connections
 from nfsd.rpc.listeners import BACKLOG, open_listeners, text_of
+from nfsd.state.records import UPGRADES
 from nfsd.vfs.process import prepare_process
 from statestore import LmdbStore, Store, StoreError, rehearse, touch
 
@@ -128,6 +129,7 @@ class Server:
             lock=self._lock,
             resumed=turn is not None and not turn.first,
             guard=self._check,
+            upgrades=UPGRADES,
         )
 
     async def _listen(self, loop: asyncio.AbstractEventLoop, outbox: Outbox, taken: Taken) -> Connections:

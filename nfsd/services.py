@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from nfsd.config import Limits
 from nfsd.durable.verifier import WriteVerifier
 from nfsd.exports import Namespace
-from nfsd.state.state import State
+from nfsd.state.tables import State
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ Reason = Literal["returned", "time"]
 class Filter(Generic[HolderT, OpenT]):
     """What all holders have. `HolderT` and `OpenT` are the service's classes, or the common ones of several services.
 
-    `began` is when this start took over, by the services' clock; the service sets it when it begins to load.
+    `began` is when this start took over, by the services' clock.
     `holders`, `opens`, `ranges` (by object, of parties named by holder's key and name) are to be read: they change by
     the methods here. `pending` are the objects without a name that live by their opens, `forsaken` those whose last
     open has gone: the service frees them and takes them out. `refusals` counts every verdict of a blackout.
@@ -236,9 +236,14 @@ class Filter(Generic[HolderT, OpenT]):
         """Return whether a holder has been heard of since this start."""
         return holder.heard > self.began
 
-    def begin_waiting(self, waiting: Waiting) -> bool:
-        """Black out what was loaded until its holders have come back; False if there is nothing to wait for."""
+    def begin_waiting(self, waiting: Waiting, claims: Claims | None = None) -> bool:
+        """Black out what was loaded, or may be claimed, until its holders have come back.
+
+        False if there is nothing to wait for.
+        """
         assert waiting.began == self.began, "another start's deadlines"
+        if claims is not None and len(claims):
+            self.claims = claims
         if not self.opens and self.claims is None:
             return False
         self.waiting = waiting

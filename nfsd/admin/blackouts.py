@@ -12,11 +12,11 @@ from typing import Any
 
 from nfsd.admin.control import ControlError
 from nfsd.compound.engine import Engine
-from nfsd.state.blackout import CLIENT, EXPORT, FILE, Blackout
-from nfsd.state.durations import Durations
-from nfsd.state.waiting import Waiting
+from nfsd.state import blackouts
+from nfsd.state.blackouts import CLIENT, EXPORT, FILE
+from nfsd.state.durations import FileDurations
 from nfsd.vfs.interface import Credentials, Node
-from statestore import ChangeSet
+from statestore import BY_OBJECT, Blackout, ChangeSet, Subject, Waiting
 
 # A week: what lasts longer is a matter for the exports.
 SECONDS_MAX = 7 * 24 * 3600
@@ -28,7 +28,7 @@ _ROOT = Credentials(0, 0)
 class BlackoutCommands:
     """Carries out `understudy blackout` on one server."""
 
-    def __init__(self, engine: Engine, durations: Durations) -> None:
+    def __init__(self, engine: Engine, durations: FileDurations) -> None:
         self._engine = engine
         self._state = engine.services.state
         self._namespace = engine.services.namespace
@@ -58,10 +58,10 @@ class BlackoutCommands:
         if not isinstance(seconds, int) or isinstance(seconds, bool) or not 1 <= seconds <= SECONDS_MAX:
             raise ControlError(f"seconds {seconds!r} is not allowed: it must be a number from 1 to {SECONDS_MAX}")
         now = self._engine.now()
-        blackout = Blackout(what, target, name, until=now + seconds, retry=response == "retry", address=address)
+        blackout = blackouts.make(what, target, name, until=now + seconds, retry=response == "retry", address=address)
         changes = ChangeSet()
         try:
-            self._state.blackouts.begin(blackout, now, changes)
+            blackouts.begin(self._state, blackout, now, changes)
         except ValueError as error:
             raise ControlError(str(error)) from error
         self._engine.outbox.commit_now(changes)
@@ -69,21 +69,23 @@ class BlackoutCommands:
 
     def lift(self, arguments: dict[str, Any]) -> bool:
         """End a blackout, also one that a start has brought to a file; False if there was none."""
-        blackouts = self._state.blackouts
+        held = self._state.filter
         named = self._named(arguments)
-        what, target = (named.what, named.target) if named is not None else self._target(arguments)[:2]
-        blackout = blackouts.standing.get((what, target))
+        if named is not None:
+            what, target = blackouts.NAMES[named.subject], named.target
+        else:
+            what, target = self._target(arguments)[:2]
+        blackout = held.blackouts.standing.get((blackouts.SUBJECTS[what], target))
         changes = ChangeSet()
         if blackout is not None:
-            blackouts.end(blackout, "lifted", changes)
+            blackouts.end(self._state, blackout, "lifted", changes)
             self._engine.outbox.commit_now(changes)
         waits = False
-        if what == FILE and blackouts.waiting is not None:
+        if what == FILE and held.waiting is not None:
             now = self._engine.now()
-            waiting = blackouts.waiting
+            waiting = held.waiting
             waits = any(
-                handle == target and now < waiting.until(handle, address)
-                for handle, _label, address in self._state.missing()
+                handle == target and now < waiting.until(handle, address) for handle, _key, address in held.missing()
             )
             waiting.lift(target)
         return blackout is not None or waits
@@ -92,18 +94,19 @@ class BlackoutCommands:
         """As long as a file would wait for its holders after a start."""
         durations = self._durations
         if what == FILE:
-            own = durations.of_file(target)
+            own = durations.of_object(target)
             return max(1, own if own is not None else durations.configured(target, "")[0])
         if what == EXPORT:
-            export = next(each for each in self._namespace.exports if each.pseudo.encode() == target)
+            export = next(each for each in self._namespace.exports if blackouts.tree_of(each.pseudo) == target)
             return max(1, export.options.blackout_s if export.options.blackout_s is not None else durations.server_s)
         return max(1, durations.configured(b"", address)[0])
 
     def _named(self, arguments: dict[str, Any]) -> Blackout | None:
         """The blackout that was set under this very name, whatever has become of its target."""
-        for blackout in self._state.blackouts.standing.values():
-            said = arguments.get(blackout.what)
-            if blackout.what == CLIENT and isinstance(said, int):
+        for blackout in self._state.filter.blackouts.standing.values():
+            what = blackouts.NAMES[blackout.subject]
+            said = arguments.get(what)
+            if what == CLIENT and isinstance(said, int):
                 said = f"{said:016x}"
             if said is not None and said == blackout.name:
                 return blackout
@@ -119,14 +122,14 @@ class BlackoutCommands:
             client = self._state.clients.by_id.get(said)
             if client is None:
                 raise ControlError(f"there is no client {said:#x}: 'understudy clients' lists them")
-            return CLIENT, client.identity, client.label, self._state.blackouts.address_of(client)
+            return CLIENT, client.identity, client.label, client.address
         if not isinstance(said, str) or given[0] == CLIENT:
             raise ControlError(f"{given[0]} {said!r} is not allowed")
         if given[0] == EXPORT:
             pseudo = "/" + said.strip("/")
             if all(export.pseudo != pseudo for export in self._namespace.exports):
                 raise ControlError(f"there is no export {said}: there are {self._exports()}")
-            return EXPORT, pseudo.encode("utf-8", "surrogateescape"), pseudo, ""
+            return EXPORT, blackouts.tree_of(pseudo), pseudo, ""
         node = self._file(said)
         if node.kind != stat.S_IFREG:
             raise ControlError(f"{said} is no regular file: black out its export")
@@ -155,31 +158,33 @@ class BlackoutCommands:
     def rows(self) -> list[dict[str, Any]]:
         """One row a blackout: the administrator's, then the files that wait for their holders after a start."""
         now = self._engine.now()
-        blackouts = self._state.blackouts
-        found = [self._standing_row(blackout, now) for blackout in blackouts.standing.values() if blackout.until > now]
-        return found + (self._waiting_rows(blackouts.waiting, now) if blackouts.waiting is not None else [])
+        held = self._state.filter
+        standing = held.blackouts.standing.values()
+        found = [self._standing_row(blackout, now) for blackout in standing if blackout.until > now]
+        return found + (self._waiting_rows(held.waiting, now) if held.waiting is not None else [])
 
     def count(self) -> int:
         """How many blackouts there are: standing ones, and files that wait for a holder."""
         now = self._engine.now()
-        blackouts, waiting = self._state.blackouts, self._state.blackouts.waiting
-        found = sum(blackout.until > now for blackout in blackouts.standing.values())
+        held = self._state.filter
+        waiting = held.waiting
+        found = sum(blackout.until > now for blackout in held.blackouts.standing.values())
         if waiting is None:
             return found
         files = {
             handle
-            for handle, _label, address in self._state.missing()
+            for handle, _key, address in held.missing()
             if now < waiting.began + waiting.seconds(handle, address, read=False)[0]
         }
         return found + len(files)
 
     def _standing_row(self, blackout: Blackout, now: float) -> dict[str, Any]:
         return {
-            "what": blackout.what,
+            "what": blackouts.NAMES[blackout.subject],
             "name": blackout.name,
-            "file": blackout.target.hex() if blackout.what == FILE else None,
+            "file": blackout.target.hex() if blackout.subject is Subject.OBJECT else None,
             "why": "administrator",
-            "response": blackout.response,
+            "response": blackouts.response(blackout),
             **self._times(blackout.until, now),
             "holders": [],
             "refusals": blackout.refusals,
@@ -187,7 +192,7 @@ class BlackoutCommands:
 
     def _waiting_rows(self, waiting: Waiting, now: float) -> list[dict[str, Any]]:
         found: dict[bytes, dict[str, Any]] = {}
-        for number, (handle, label, address) in enumerate(self._state.missing()):
+        for number, (handle, holder_key, address) in enumerate(self._state.filter.missing()):
             seconds, source = waiting.seconds(handle, address, read=number < _READ_COUNT)
             until = waiting.began + seconds
             if until <= now:
@@ -198,19 +203,19 @@ class BlackoutCommands:
                     "what": FILE,
                     "name": handle.hex(),
                     "file": handle.hex(),
-                    "why": "attribute" if source == "file" else "takeover",
-                    "response": "retry" if waiting.retry or self._state.reclaim is not None else "fail",
+                    "why": "attribute" if source == BY_OBJECT else "takeover",
+                    "response": "retry" if waiting.retry or self._state.filter.claims is not None else "fail",
                     **self._times(until, now),
                     "holders": [],
                     "refusals": waiting.refusals[handle],
                 }
-            if label not in row["holders"]:
-                row["holders"].append(label)
+            if holder_key.hex() not in row["holders"]:
+                row["holders"].append(holder_key.hex())
             if until - now > row["left_s"]:
                 row.update(self._times(until, now))
         return list(found.values())
 
     def _times(self, until: float, now: float) -> dict[str, Any]:
         """When it ends, by the wall clock (UTC), and in how many seconds."""
-        wall = datetime.fromtimestamp(until + self._state.blackouts.wall_offset_s, UTC)
+        wall = datetime.fromtimestamp(until + self._state.wall_offset_s, UTC)
         return {"until": wall.isoformat(timespec="seconds"), "left_s": round(until - now, 3)}

@@ -11,9 +11,9 @@ from nfsd import log as logging_
 from nfsd.compound import table
 from nfsd.compound.engine import Engine
 from nfsd.errors import status_name
-from nfsd.state.locks import LockState
-from nfsd.state.opens import OpenState
-from nfsd.state.state import State
+from nfsd.state import leases
+from nfsd.state.model import LockState, OpenState
+from nfsd.state.tables import State
 from statestore import TO_END
 
 COUNTS = ("epoch", "clients", "sessions", "opens", "locks", "delegations", "connections", "quarantined")
@@ -28,8 +28,8 @@ def counts(engine: Engine, connections: int, quarantined: int) -> dict[str, Any]
         "epoch": engine.outbox.store.epoch,
         "clients": len(state.clients),
         "sessions": len(state.sessions),
-        "opens": len(state.opens),
-        "locks": sum(len(ranges) for ranges in state.ranges.values()),
+        "opens": len(state.filter.opens),
+        "locks": sum(len(ranges) for ranges in state.filter.ranges.values()),
         "delegations": 0,
         "connections": connections,
         "quarantined": quarantined,
@@ -45,8 +45,8 @@ def clients(state: State, now: float) -> list[dict[str, Any]]:
             "owner": client.owner.decode("utf-8", "replace"),
             "address": client.peer,
             "confirmed": client.confirmed,
-            "expired": state.clients.is_expired(client, now),
-            "renewed_s": round(now - client.renewed, 3),
+            "expired": leases.is_expired(state, client, now),
+            "renewed_s": round(leases.idle_s(state, client, now), 3),
             "sessions": len(client.sessions),
             "opens": len(client.opens),
         }
@@ -56,13 +56,13 @@ def clients(state: State, now: float) -> list[dict[str, Any]]:
 
 def opens(state: State) -> list[dict[str, Any]]:
     """One row an open."""
-    return [_open_row(held) for held in state.opens.values()]
+    return [_open_row(held) for held in state.filter.opens.values()]
 
 
 def _open_row(held: OpenState) -> dict[str, Any]:
     return {
-        "clientid": held.client.label,
-        "file": held.handle.hex(),
+        "clientid": held.holder.label,
+        "file": held.object.hex(),
         "access": _MODES[held.access],
         "deny": _MODES[held.deny],
         "stateid": held.other.hex(),
@@ -80,8 +80,8 @@ def locks(state: State) -> list[dict[str, Any]]:
 def _lock_rows(lock: LockState) -> list[dict[str, Any]]:
     return [
         {
-            "clientid": lock.client.label,
-            "file": lock.handle.hex(),
+            "clientid": lock.holder.label,
+            "file": lock.object.hex(),
             "type": "write" if held.exclusive else "read",
             "offset": held.start,
             "length": None if held.end == TO_END else held.end - held.start,
@@ -109,7 +109,7 @@ def figures(engine: Engine, connections: int, quarantined: int) -> dict[str, Any
         "received_bytes_total": counters.received_bytes,
         "sent_bytes_total": counters.sent_bytes,
         "clients_expired_total": counters.clients_expired,
-        "blackout_refusals_total": engine.services.state.blackouts.refusals,
+        "blackout_refusals_total": engine.services.state.filter.refusals,
         "commits_total": engine.outbox.store.transactions,
         "commit_records_total": engine.outbox.records,
         "log_lines_lost_total": logging_.lines_lost(),

@@ -19,6 +19,7 @@ from nfsd.log import get_logger
 from nfsd.resume.takeover import Taken
 from nfsd.resume.turn import Turn
 from nfsd.rpc.connections import Connections
+from nfsd.state.clients import remove_client
 from statestore import ChangeSet
 
 log = get_logger()
@@ -126,7 +127,7 @@ class Target:
             return False
         log.warning("client.expired", client=client.label, opens=len(client.opens), reason="administrator")
         changes = ChangeSet()
-        state.remove_client(changes, client)
+        remove_client(state, changes, client)
         engine.counters.clients_expired += 1
         if changes:
             engine.outbox.commit(changes)

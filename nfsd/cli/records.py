@@ -5,20 +5,13 @@ Owns the mapping from a record's kind to its decoder. Must not interpret: it sho
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import statestore
 from nfsd.state import records
 from xdr.codec import XdrError
-
-DECODERS: dict[int, Callable[[bytes], object]] = {
-    statestore.HOLDER: records.decode_client,
-    statestore.STREAM: records.decode_session,
-    statestore.OWNER: records.decode_owner,
-    statestore.OPEN: records.decode_open,
-    statestore.RANGE: records.decode_lock,
-}
 
 
 def plain(value: object) -> Any:
@@ -27,10 +20,47 @@ def plain(value: object) -> Any:
         data = bytes(value)
         text = data.decode("ascii", "replace")
         return text if text.isprintable() and "\ufffd" not in text else f"0x{data.hex()}"
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     slots = getattr(type(value), "__slots__", ())
     return {name: plain(getattr(value, name)) for name in slots} if slots else value
+
+
+def _decode_open(value: bytes) -> object:
+    holder_key, access, deny, handle, rest = statestore.decode_open(value)
+    access_seen, deny_seen, seqid, instance, owner, caller = records.open_rest(rest)
+    return {
+        "clientid": int.from_bytes(holder_key, "big"),
+        "access": access,
+        "deny": deny,
+        "access_seen": access_seen,
+        "deny_seen": deny_seen,
+        "seqid": seqid,
+        "instance": instance,
+        "owner": owner,
+        "object": handle,
+        "uid": caller.uid,
+        "gid": caller.gid,
+        "groups": caller.groups,
+    }
+
+
+def _decode_ranges(value: bytes) -> object:
+    owner, ranges, rest = statestore.decode_ranges(value)
+    seqid, instance = records.lock_rest(rest)
+    held = [{"start": each.start, "last": each.end - 1, "exclusive": each.exclusive} for each in ranges]
+    return {"seqid": seqid, "instance": instance, "owner": owner, "ranges": held}
+
+
+DECODERS: dict[int, Callable[[bytes], object]] = {
+    statestore.HOLDER: records.decode_client,
+    statestore.STREAM: records.decode_session,
+    statestore.OWNER: records.decode_owner,
+    statestore.OPEN: _decode_open,
+    statestore.RANGE: _decode_ranges,
+}
 
 
 def describer(decode: Callable[[bytes], object]) -> Callable[[bytes, bytes], Mapping[str, Any]]:
@@ -42,7 +72,7 @@ def describer(decode: Callable[[bytes], object]) -> Callable[[bytes, bytes], Map
     def describe(_key: bytes, value: bytes) -> Mapping[str, Any]:
         try:
             fields: dict[str, Any] = plain(decode(value))
-        except XdrError as error:
+        except (XdrError, struct.error) as error:
             raise ValueError(str(error)) from error
         return fields
 

@@ -51,10 +51,11 @@ def dump(state: Path | None, config_file: Path | None, output: str, kinds: tuple
     """Print every record, in the order of their kinds and keys."""
     # Only this command needs the server's modules, and they take a while to import.
     from nfsd.cli.records import DESCRIBERS
+    from nfsd.state.records import UPGRADES
 
     separator = "["
     try:
-        for record in statestore.dump(state_path(state, config_file), DESCRIBERS):
+        for record in statestore.dump(state_path(state, config_file), DESCRIBERS, UPGRADES):
             if kinds and record["kind"] not in kinds:
                 continue
             if output == "json":

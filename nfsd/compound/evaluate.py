@@ -25,6 +25,7 @@ from nfsd.ops.row import Operation
 from nfsd.ops.touched import admit
 from nfsd.rpc import message
 from nfsd.rpc.connection import Connection
+from nfsd.state import owners, sessions
 from nfsd.state.reply_cache import Key, key_of
 from nfsd.vfs.interface import Credentials, Node, StaleHandle
 from statestore import INTENT, ChangeSet
@@ -188,7 +189,7 @@ class Compound(Request):
     def go_on(self) -> None:
         """Evaluate operations from `index` on, until the end, a failure, or one that has to wait."""
         operations, results, packer = self.operations, self.results, self.packer
-        blackouts = self.state.blackouts.standing
+        blackouts = self.state.filter.blackouts.standing
         in_doubt = self._engine.in_doubt.nodes
         end = len(operations)
         while self.index < end:
@@ -335,7 +336,7 @@ class Compound(Request):
         assert self.owner is not None
         owner, self.owner = self.owner, None
         handle = self.current.handle if self.current is not None else b""
-        owner.remember(self.changes, operation.number, status, b"".join(self.results[first:])[8:], handle)
+        owners.remember(self.changes, owner, operation.number, status, b"".join(self.results[first:])[8:], handle)
 
     # -- replying -----------------------------------------------------------------------------------------
 
@@ -393,7 +394,7 @@ class Compound(Request):
         if slot is not None:
             assert self.session is not None
             changed = self.mutated or bool(changes.entries)
-            body = slot.finish(self.session, body, changes, changed, self.cache_this)
+            body = sessions.finish(self.session, slot, body, changes, changed, self.cache_this)
         elif self.mutated and self._duplicate_key is not None:
             engine.replies.add(self._duplicate_key, b"".join(body), changes)
         if changes.entries:

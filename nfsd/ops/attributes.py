@@ -14,8 +14,10 @@ from nfsd import attributes
 from nfsd.attributes import SetAttrs
 from nfsd.errors import Nfs4Error, status_of
 from nfsd.ops import once
+from nfsd.ops.change import begun
 from nfsd.ops.once import Before
 from nfsd.ops.request import Request
+from nfsd.state import conflicts
 from nfsd.vfs.interface import Credentials, Node
 from xdr.generated import nfs4
 
@@ -50,26 +52,26 @@ def op_setattr(c: Request, args: nfs4.SETATTR4args) -> int:
     by_open = False
     if wanted.size is not None:
         require_sizable(c, node)
-        by_open = c.state.check_io(c, args.stateid, node, True) is not None
+        by_open = conflicts.check_io(c.state, c, args.stateid, node, True) is not None
     return set_once(c, node, cred, wanted, by_open=by_open)
 
 
 def set_once(
     c: Request, node: Node, cred: Credentials, wanted: SetAttrs, *, by_open: bool, change: int = 0, found: bytes = b""
 ) -> int:
-    """`apply_attributes`, exactly once; `change` and `found` are what an OPEN wants to know again in recovery."""
-    before = c.unfinished()
-    if before is not None:
-        return apply_attributes(node, cred, wanted, by_open=by_open, before=before)
-    if wanted.mask:
+    """`apply_attributes`, exactly once; `change` and `found` are what an OPEN wants to know again after a crash."""
+    if not wanted.mask:
+        return 0
+
+    def look() -> Before:
         st = node.fs.stat(node)
-        c.begin(
-            Before(
-                change, found, size=st.st_size, mode=stat.S_IMODE(st.st_mode), uid=st.st_uid, gid=st.st_gid,
-                atime_ns=st.st_atime_ns, mtime_ns=st.st_mtime_ns,
-            )
+        return Before(
+            change, found, size=st.st_size, mode=stat.S_IMODE(st.st_mode), uid=st.st_uid, gid=st.st_gid,
+            atime_ns=st.st_atime_ns, mtime_ns=st.st_mtime_ns,
         )  # fmt: skip
-    return apply_attributes(node, cred, wanted, by_open=by_open)
+
+    before, crashed = begun(c, look, lambda _before: True)
+    return apply_attributes(node, cred, wanted, by_open=by_open, before=before if crashed else None)
 
 
 def require_sizable(c: Request, node: Node) -> None:

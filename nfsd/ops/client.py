@@ -5,7 +5,9 @@ from __future__ import annotations
 from nfsd.errors import Nfs4Error
 from nfsd.log import get_logger
 from nfsd.ops.request import Request
-from nfsd.state.clients import Client
+from nfsd.state import leases, records
+from nfsd.state.clients import came_from, remove_client
+from nfsd.state.model import Client
 from xdr.generated import nfs4
 
 log = get_logger()
@@ -64,7 +66,7 @@ def _update(c: Request, owner: bytes, verifier: bytes, principal: bytes) -> Clie
         raise Nfs4Error(nfs4.NFS4ERR_NOT_SAME, "another instance of the client")
     if client.principal != principal:
         raise Nfs4Error(nfs4.NFS4ERR_PERM, "another principal")
-    client.renewed = c.now
+    client.heard = c.now
     return client
 
 
@@ -75,16 +77,16 @@ def _identify(c: Request, owner: bytes, verifier: bytes, principal: bytes) -> Cl
     client = clients.confirmed(1, owner)
     if client is not None:
         if client.principal == principal and client.verifier == verifier:
-            client.renewed = c.now
+            client.heard = c.now
             return client
         if client.principal != principal:
-            if client.has_state() and not clients.is_expired(client, c.now):
+            if client.has_state() and not leases.is_expired(state, client, c.now):
                 raise Nfs4Error(nfs4.NFS4ERR_CLID_INUSE, "another principal has state under this owner")
-            state.remove_client(c.changes, client)
+            remove_client(state, c.changes, client)
     client = Client(
         clientid=state.clientids.next(), family=1, owner=owner, verifier=verifier, principal=principal, now=c.now
     )
-    client.peer = c.connection.peer
+    came_from(client, c.connection.peer)
     clients.add_unconfirmed(client)
     return client
 
@@ -98,7 +100,7 @@ def op_destroy_clientid(c: Request, args: nfs4.DESTROY_CLIENTID4args) -> None:
     if client.has_state():
         raise Nfs4Error(nfs4.NFS4ERR_CLIENTID_BUSY, "the client has sessions or state")
     log.info("client.destroyed", client=client.label)
-    state.remove_client(c.changes, client)
+    remove_client(state, c.changes, client)
 
 
 def op_reclaim_complete(c: Request, args: nfs4.RECLAIM_COMPLETE4args) -> None:
@@ -111,5 +113,5 @@ def op_reclaim_complete(c: Request, args: nfs4.RECLAIM_COMPLETE4args) -> None:
     if client.reclaim_complete:
         raise Nfs4Error(nfs4.NFS4ERR_COMPLETE_ALREADY, "reclaim was complete already")
     client.reclaim_complete = True
-    client.save(c.changes)
-    c.state.reclaim_complete(c.changes, client)
+    records.put_client(c.changes, client)
+    leases.reclaim_complete(c.state, c.changes, client)

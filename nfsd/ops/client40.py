@@ -5,7 +5,9 @@ from __future__ import annotations
 from nfsd.errors import Nfs4Error
 from nfsd.log import get_logger, limiter
 from nfsd.ops.request import Request
-from nfsd.state.clients import Callback, Client
+from nfsd.state import leases, records
+from nfsd.state.clients import came_from, confirm, remove_client
+from nfsd.state.model import Callback, Client
 from xdr.generated import nfs4
 
 log = get_logger()
@@ -22,7 +24,7 @@ def op_setclientid(c: Request, args: nfs4.SETCLIENTID4args) -> nfs4.SETCLIENTID4
     principal = c.principal()
     known = clients.confirmed(0, owner)
     if known is not None and known.principal != principal:
-        if known.has_state() and not clients.is_expired(known, c.now):
+        if known.has_state() and not leases.is_expired(state, known, c.now):
             used_by = nfs4.netaddr4(na_r_netid=known.callback.netid, na_r_addr=known.callback.address)
             raise Nfs4Error(nfs4.NFS4ERR_CLID_INUSE, "another principal uses this owner", used_by)
     same = known is not None and known.principal == principal and known.verifier == verifier
@@ -34,7 +36,7 @@ def op_setclientid(c: Request, args: nfs4.SETCLIENTID4args) -> nfs4.SETCLIENTID4
         principal=principal,
         now=c.now,
     )
-    client.peer = c.connection.peer
+    came_from(client, c.connection.peer)
     client.confirm = c.services.random_bytes(8)
     location = args.callback.cb_location
     client.callback = Callback(args.callback.cb_program, location.na_r_netid, location.na_r_addr, args.callback_ident)
@@ -56,22 +58,22 @@ def op_setclientid_confirm(c: Request, args: nfs4.SETCLIENTID_CONFIRM4args) -> N
         _same_principal(update, principal)
         clients.drop_unconfirmed(0, update.owner)
         known.callback, known.confirm = update.callback, update.confirm
-        known.renewed = c.now
-        known.save(c.changes)
+        known.heard = c.now
+        records.put_client(c.changes, known)
         return
     client = clients.by_id.get(args.clientid)
     if client is None or client.family or client.confirm != args.setclientid_confirm:
         raise Nfs4Error(nfs4.NFS4ERR_STALE_CLIENTID, "no such clientid and verifier")
     _same_principal(client, principal)
-    client.renewed = c.now
+    client.heard = c.now
     if client.confirmed:
         return  # a retry
     old = clients.confirmed(0, client.owner)
     if old is not None:
         limiter.write("info", "client.restarted", about=c.connection.address, client=client.label, before=old.label)
-        state.remove_client(c.changes, old)
-    clients.confirm(client)
-    client.save(c.changes)
+        remove_client(state, c.changes, old)
+    confirm(state, client)
+    records.put_client(c.changes, client)
     limiter.write(
         "info",
         "client.confirmed",
@@ -88,7 +90,7 @@ def _same_principal(client: Client, principal: bytes) -> None:
 
 def op_renew(c: Request, args: nfs4.RENEW4args) -> None:
     """Renew a client's lease.  Raises STALE_CLIENTID."""
-    confirmed_client(c, args.clientid).renewed = c.now
+    confirmed_client(c, args.clientid).heard = c.now
 
 
 def confirmed_client(c: Request, clientid: int) -> Client:

@@ -19,8 +19,10 @@ from nfsd.attributes.wire import opaque
 from nfsd.errors import Nfs4Error, status_of
 from nfsd.ops import once
 from nfsd.ops.attributes import finish_creation
+from nfsd.ops.change import begun
 from nfsd.ops.once import Before
 from nfsd.ops.request import Request
+from nfsd.state.conflicts import check_claims
 from nfsd.vfs.interface import BadCookie, Credentials, FileSystem, Node
 from xdr.generated import nfs4
 
@@ -66,9 +68,8 @@ def require_writable(node: Node) -> None:
 
 def require_unclaimed(c: Request, parent: Node, name: bytes, cred: Credentials) -> None:
     """Raise Nfs4Error GRACE where the name's object may still be claimed by somebody else (RFC 8881 8.4.2.1)."""
-    state = c.state
-    if state.reclaim is not None:
-        state.check_blackout(c, parent.fs.lookup(parent, name, cred).handle, c.client)
+    if c.state.filter.claims is not None:
+        check_claims(c.state, c, parent.fs.lookup(parent, name, cred).handle, c.client)
 
 
 def change_of(node: Node) -> int:
@@ -233,20 +234,16 @@ def op_create(c: Request, args: nfs4.CREATE4args) -> nfs4.CREATE4resok:
     cred = c.as_caller(parent)
     require_writable(parent)
     make = _maker(parent, name, cred, args.objtype, wanted)
-    before = c.unfinished()
-    node = None
-    if before is None:
-        before = Before(change_of(parent), parent.fs.identify(parent, name, cred))
-        c.begin(before)
-    else:
-        node = once.made(parent, name, cred, before, _KINDS[kind], wanted)
-        if node is not None and kind == nfs4.NF4DIR:
-            # The bits that mkdir(2) leaves out are set by a second call.
-            mode = wanted.creation_mode(_MODE_DEFAULT)
-            if mode & _SET_ID_BITS:
-                node.fs.setattr(node, cred, mode=mode)
+    before, node = begun(
+        c,
+        lambda: Before(change_of(parent), parent.fs.identify(parent, name, cred)),
+        lambda before: once.made(parent, name, cred, before, _KINDS[kind], wanted),
+    )
     if node is None:
         node = make()
+    elif kind == nfs4.NF4DIR and wanted.creation_mode(_MODE_DEFAULT) & _SET_ID_BITS:
+        # The bits that mkdir(2) leaves out are set by a second call.
+        node.fs.setattr(node, cred, mode=wanted.creation_mode(_MODE_DEFAULT))
     attrset = finish_creation(node, cred, wanted, mode_done=node.kind != stat.S_IFLNK)
     info = change_info(parent, before.change)
     c.set_node(node)
@@ -289,16 +286,14 @@ def op_remove(c: Request, args: nfs4.REMOVE4args) -> nfs4.REMOVE4resok:
     cred = c.as_caller(parent)
     require_writable(parent)
     fs = parent.fs
-    before = c.unfinished()
-    if before is None:
+
+    def look() -> Before:
         require_unclaimed(c, parent, name, cred)
-        before = Before(change_of(parent), fs.identify(parent, name, cred))
-        c.begin(before)
-        done = False
-    else:
-        done = once.is_removed(parent, name, cred, before)
+        return Before(change_of(parent), fs.identify(parent, name, cred))
+
+    before, done = begun(c, look, lambda before: once.is_removed(parent, name, cred, before))
     if handle := open_handle(c, fs, before.found):
-        with outliving(c, parent, name, before.found, handle, done=done):
+        with outliving(c, parent, name, before.found, handle, done=bool(done)):
             if not done:
                 fs.remove(parent, name, cred)
     elif not done:
@@ -314,7 +309,7 @@ def open_handle(c: Request, fs: FileSystem, identity: bytes) -> bytes:
     if not identity or not fs.keeps_unlinked:
         return b""
     handle = fs.handle_of(identity)
-    return handle if handle in c.state.shares else b""
+    return handle if handle in c.state.filter.shares else b""
 
 
 @contextmanager
@@ -329,7 +324,7 @@ def outliving(c: Request, parent: Node, name: bytes, identity: bytes, handle: by
             fs.unbury(identity)
         raise
     if kept:
-        c.state.keep_unlinked(c.changes, handle)
+        c.state.filter.keep_pending(handle, c.changes)
 
 
 # -- SECINFO -------------------------------------------------------------------------------------------

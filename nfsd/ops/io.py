@@ -12,6 +12,7 @@ import stat
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops.request import Request, Steps, Thread
+from nfsd.state import conflicts
 from nfsd.vfs.interface import Credentials, Node
 from xdr.generated import nfs4
 
@@ -38,7 +39,7 @@ def file_for(c: Request, stateid: nfs4.stateid4, node: Node, write: bool) -> Cre
     fs = node.fs
     if write and fs.read_only:
         raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only export")
-    held = c.state.check_io(c, stateid, node, write)
+    held = conflicts.check_io(c.state, c, stateid, node, write)
     need = nfs4.OPEN4_SHARE_ACCESS_WRITE if write else nfs4.OPEN4_SHARE_ACCESS_READ
     if held is None or held.caller is not cred and held.caller != cred or not held.access & need:
         want = os.W_OK if write else os.R_OK

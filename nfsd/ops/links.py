@@ -10,6 +10,7 @@ import stat
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops import once
+from nfsd.ops.change import begun
 from nfsd.ops.directory import (
     change_info,
     change_of,
@@ -37,13 +38,11 @@ def op_link(c: Request, args: nfs4.LINK4args) -> nfs4.LINK4resok:
     _require_same_fs(node, parent)
     cred = c.as_caller(parent)
     require_writable(parent)
-    before = c.unfinished()
-    if before is None:
-        before = Before(change_of(parent), parent.fs.identify(parent, name, cred))
-        c.begin(before)
-        done = False
-    else:
-        done = once.is_linked(node, parent, name, cred, before)
+    before, done = begun(
+        c,
+        lambda: Before(change_of(parent), parent.fs.identify(parent, name, cred)),
+        lambda before: once.is_linked(node, parent, name, cred, before),
+    )
     if not done:
         parent.fs.link(node, parent, name, cred)
     return nfs4.LINK4resok(change_info(parent, before.change))
@@ -65,8 +64,8 @@ def op_rename(c: Request, args: nfs4.RENAME4args) -> nfs4.RENAME4resok:
     cred = c.as_caller(target)
     require_writable(target)
     fs = source.fs
-    before = c.unfinished()
-    if before is None:
+    moved = replaced = b""
+    if c.unfinished() is None:
         moved, replaced = fs.identify(source, oldname, cred), fs.identify(target, newname, cred)
         if moved and moved == replaced:
             unchanged = change_of(source), change_of(target)
@@ -74,13 +73,13 @@ def op_rename(c: Request, args: nfs4.RENAME4args) -> nfs4.RENAME4resok:
         require_unclaimed(c, source, oldname, cred)
         with contextlib.suppress(FileNotFoundError):
             require_unclaimed(c, target, newname, cred)
-        before = Before(change_of(source), moved, change_of(target), replaced)
-        c.begin(before)
-        done = False
-    else:
-        done = once.is_renamed(source, oldname, target, newname, cred, before)
+    before, done = begun(
+        c,
+        lambda: Before(change_of(source), moved, change_of(target), replaced),
+        lambda before: once.is_renamed(source, oldname, target, newname, cred, before),
+    )
     if handle := open_handle(c, fs, before.other_found):
-        with outliving(c, target, newname, before.other_found, handle, done=done):
+        with outliving(c, target, newname, before.other_found, handle, done=bool(done)):
             if not done:
                 fs.rename(source, oldname, target, newname, cred)
     elif not done:

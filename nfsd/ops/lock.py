@@ -9,10 +9,9 @@ from nfsd.errors import Nfs4Error
 from nfsd.ops.client40 import confirmed_client
 from nfsd.ops.owner40 import begin_by_stateid, lock_owner
 from nfsd.ops.request import Request
-from nfsd.state import locks
-from nfsd.state.locks import WRITE_TYPES, LockState
-from nfsd.state.opens import OpenState
-from nfsd.state.owners import SeqidOwner
+from nfsd.state import conflicts, locks, owners, stateids
+from nfsd.state.locks import WRITE_TYPES
+from nfsd.state.model import OpenState, SeqidOwner
 from nfsd.vfs.interface import Node
 from xdr.generated import nfs4
 
@@ -36,13 +35,14 @@ def op_lock(c: Request, args: nfs4.LOCK4args) -> bytes:
         raise Nfs4Error(nfs4.NFS4ERR_OPENMODE, "the open does not allow that lock")
     state = c.state
     if args.reclaim:
-        if state.reclaim is None or c.minor and held.client.reclaim_complete:
+        claims = state.filter.claims
+        if claims is None or c.minor and held.holder.reclaim_complete:
             raise Nfs4Error(nfs4.NFS4ERR_NO_GRACE, "there is nothing to reclaim")
-        state.reclaim.claim_lock(held.key, owner, start, end, exclusive, c.now)
+        conflicts.require_granted(claims.claim_range(held.key, owner, start, end, exclusive, c.now), "lock")
     else:
-        state.blackouts.check(c, node, held.client)
-        state.check_blackout(c, node.handle, held.client)
-    locks.check_range(state, c, node.handle, held.client.key + owner, start, end, exclusive)
+        conflicts.check_blackouts(state, c, node, held.holder)
+        conflicts.check_claims(state, c, node.handle, held.holder)
+    conflicts.check_range(state, c, node.handle, held.holder.key + owner, start, end, exclusive)
     lock = locks.lock_state(state, c, held, owner)
     if seqid_owner is not None and lock.seqid_owner is None:
         lock.seqid_owner = seqid_owner
@@ -69,18 +69,17 @@ def _new_owner(
     assert locker is not None
     if not c.minor:
         begin_by_stateid(c, locker.open_stateid, locker.open_seqid)
-    held = c.state.find_open(c, locker.open_stateid, node)
-    if held.seqid_owner is not None and not held.seqid_owner.confirmed:
-        raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "the open owner has not been confirmed")
+    held = stateids.find_open(c.state, c, locker.open_stateid, node)
+    stateids.require_confirmed(held)
     owner = locker.lock_owner.owner
     if c.minor:
         return held, owner, None
-    if locker.lock_owner.clientid != held.client.clientid:
+    if locker.lock_owner.clientid != held.holder.clientid:
         raise Nfs4Error(nfs4.NFS4ERR_STALE_CLIENTID, "the lock owner is another client's")
-    seqid_owner = lock_owner(c, held.client, owner)
+    seqid_owner = lock_owner(c, held.holder, owner)
     if seqid_owner.users and seqid_owner.seqid is not None and locker.lock_seqid != seqid_owner.seqid + 1 & 0xFFFFFFFF:
         raise Nfs4Error(nfs4.NFS4ERR_BAD_SEQID, f"lock sequence id {locker.lock_seqid} after {seqid_owner.seqid}")
-    seqid_owner.begin_at(c.changes, locker.lock_seqid)
+    owners.begin_at(c.changes, seqid_owner, locker.lock_seqid)
     return held, owner, seqid_owner
 
 
@@ -91,15 +90,8 @@ def _known_owner(
     assert locker is not None
     if not c.minor:
         begin_by_stateid(c, locker.lock_stateid, locker.lock_seqid)
-    found = _find_lock(c, locker.lock_stateid, node)
+    found = stateids.find_lock(c.state, c, locker.lock_stateid, node)
     return found.open, found.owner, found.seqid_owner
-
-
-def _find_lock(c: Request, stateid: nfs4.stateid4, node: Node) -> LockState:
-    found = c.state.find(c, stateid, node)
-    if not isinstance(found, LockState):
-        raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "an open stateid where a lock one is needed")
-    return found
 
 
 def op_lockt(c: Request, args: nfs4.LOCKT4args) -> None:
@@ -110,11 +102,11 @@ def op_lockt(c: Request, args: nfs4.LOCKT4args) -> None:
         assert client is not None
     else:
         client = confirmed_client(c, args.owner.clientid)
-        client.renewed = c.now
+        client.heard = c.now
         c.client = client
     start, end = locks.range_of(args.offset, args.length)
     exclusive = args.locktype in WRITE_TYPES
-    locks.check_range(c.state, c, node.handle, client.key + args.owner.owner, start, end, exclusive)
+    conflicts.check_range(c.state, c, node.handle, client.key + args.owner.owner, start, end, exclusive)
 
 
 def op_locku(c: Request, args: nfs4.LOCKU4args) -> bytes:
@@ -122,7 +114,7 @@ def op_locku(c: Request, args: nfs4.LOCKU4args) -> bytes:
     node = c.node()
     if not c.minor:
         begin_by_stateid(c, args.lock_stateid, args.seqid)
-    lock = _find_lock(c, args.lock_stateid, node)
+    lock = stateids.find_lock(c.state, c, args.lock_stateid, node)
     start, end = locks.range_of(args.offset, args.length)
     locks.give_back(c.state, c, lock, start, end)
     c.stateid = (lock.seqid, lock.other)
@@ -132,7 +124,7 @@ def op_locku(c: Request, args: nfs4.LOCKU4args) -> bytes:
 def op_release_lockowner(c: Request, args: nfs4.RELEASE_LOCKOWNER4args) -> None:
     """Forget a lock owner that holds nothing.  Raises LOCKS_HELD, STALE_CLIENTID."""
     client = confirmed_client(c, args.lock_owner.clientid)
-    client.renewed = c.now
+    client.heard = c.now
     state = c.state
     owner = client.lock_owners.get(args.lock_owner.owner)
     if owner is None:
@@ -141,6 +133,5 @@ def op_release_lockowner(c: Request, args: nfs4.RELEASE_LOCKOWNER4args) -> None:
     if any(lock.held() for lock in mine):
         raise Nfs4Error(nfs4.NFS4ERR_LOCKS_HELD, "the lock owner holds locks")
     for lock in mine:
-        state.remove_lock(c.changes, lock)
-    del client.lock_owners[owner.owner]
-    owner.remove(c.changes)
+        locks.release(state, c.changes, lock)
+    owners.forget(state, c.changes, owner)

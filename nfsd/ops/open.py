@@ -15,15 +15,15 @@ from nfsd.attributes import SetAttrs, decode_settable
 from nfsd.errors import Nfs4Error
 from nfsd.ops import once, touched
 from nfsd.ops.attributes import finish_creation, set_once
+from nfsd.ops.change import begun
 from nfsd.ops.client40 import confirmed_client
-from nfsd.ops.directory import change_info, change_of, check_name, require_directory
+from nfsd.ops.directory import change_info, change_of, check_name, require_passable
 from nfsd.ops.once import Before
 from nfsd.ops.owner40 import begin, begin_by_stateid, open_owner
 from nfsd.ops.request import Request
-from nfsd.state import opens
-from nfsd.state.clients import Client
-from nfsd.state.opens import OpenState
-from nfsd.state.owners import SeqidOwner
+from nfsd.state import conflicts, opens, owners
+from nfsd.state.model import Client, SeqidOwner
+from nfsd.state.stateids import find_open, next_seqid, require_confirmed
 from nfsd.vfs.attributes import verifier_times_ns
 from nfsd.vfs.interface import Credentials, Node
 from xdr.generated import nfs4
@@ -74,7 +74,7 @@ def op_open(c: Request, args: nfs4.OPEN4args) -> bytes:
     access, deny = _modes(c, args)
     claim = args.claim.claim
     creating = args.openhow.opentype == nfs4.OPEN4_CREATE
-    if c.state.blackouts.standing:
+    if c.state.filter.blackouts.standing:
         touched.admit_open(c, args, client)
     if claim == nfs4.CLAIM_NULL:
         found = _by_name(c, args, creating)
@@ -91,11 +91,11 @@ def op_open(c: Request, args: nfs4.OPEN4args) -> bytes:
     cred = c.as_caller(node)
     state = c.state
     if claim != nfs4.CLAIM_PREVIOUS:
-        state.check_blackout(c, node.handle, client)
+        conflicts.check_claims(state, c, node.handle, client)
         if not found.created:
             _require_permission(c, node, cred, access)
     truncating = not found.created and found.size is not None
-    opens.check_shares(state, c, node.handle, access | (_WRITE if truncating else 0), deny)
+    conflicts.check_shares(state, c, node.handle, access | (_WRITE if truncating else 0), deny)
     if truncating:
         wanted = SetAttrs(_SIZE_BIT)
         wanted.size = found.size
@@ -136,7 +136,7 @@ def _who(c: Request, args: nfs4.OPEN4args) -> tuple[Client, SeqidOwner | None]:
             raise Nfs4Error(nfs4.NFS4ERR_GRACE, "RECLAIM_COMPLETE has not come yet (RFC 8881 18.51.3)")
         return client, None
     client = confirmed_client(c, args.owner.clientid)
-    client.renewed = c.now
+    client.heard = c.now
     c.client = client
     owner = open_owner(c, client, args.owner.owner, args.seqid)
     begin(c, owner, args.seqid)
@@ -157,10 +157,11 @@ def _claimed(c: Request, args: nfs4.OPEN4args, client: Client, access: int, deny
     """CLAIM_PREVIOUS: the record of before decides (RFC 8881 8.4.2.1).  Raises NO_GRACE, RECLAIM_BAD."""
     node = c.node()
     state = c.state
-    if state.reclaim is None or c.minor and client.reclaim_complete:
+    claims = state.filter.claims
+    if claims is None or c.minor and client.reclaim_complete:
         raise Nfs4Error(nfs4.NFS4ERR_NO_GRACE, f"{client.label} has nothing to reclaim")
     key = opens.key_of(state, client, args.owner.owner, node.handle)
-    state.reclaim.claim_open(key, access, deny, c.now)
+    conflicts.require_granted(claims.claim_open(key, access, deny, c.now), "open")
     return _Found(node, False, 0, nfs4.change_info4(False, 0, 0), None)
 
 
@@ -176,9 +177,7 @@ def _claim_error(c: Request, claim: int) -> Nfs4Error:
 def _by_name(c: Request, args: nfs4.OPEN4args, creating: bool) -> _Found:
     """Find or make the file that a name in the current directory stands for."""
     parent = c.node()
-    if parent.kind == stat.S_IFLNK:
-        raise Nfs4Error(nfs4.NFS4ERR_SYMLINK if c.minor else nfs4.NFS4ERR_NOTDIR, "not a directory")
-    require_directory(parent)
+    require_passable(parent)
     assert args.claim.file is not None
     name = check_name(parent, args.claim.file)
     cred = c.as_caller(parent)
@@ -199,20 +198,18 @@ def _create(c: Request, parent: Node, name: bytes, cred: Credentials, how: nfs4.
         # Linux makes it of its clock and a process id: two clients may well come with the same one.
         assert c.client is not None
         verifier = hashlib.blake2b(c.client.identity + verifier, digest_size=8).digest()
-    before = c.unfinished()
-    node, created = None, False
-    if before is None:
-        before = Before(change_of(parent), parent.fs.identify(parent, name, cred))
-        if not before.found:
-            c.begin(before)
-    else:
-        node = once.made(parent, name, cred, before, stat.S_IFREG, wanted)
-        created = node is not None
-        if node is not None and verifier is not None:
-            atime_ns, mtime_ns = verifier_times_ns(verifier)
-            node.fs.setattr(node, cred, atime_ns=atime_ns, mtime_ns=mtime_ns)
+    before, node = begun(
+        c,
+        lambda: Before(change_of(parent), parent.fs.identify(parent, name, cred)),
+        lambda before: once.made(parent, name, cred, before, stat.S_IFREG, wanted),
+        only_if_free=True,
+    )
+    created = True
     if node is None:
         node, created = _make(parent, name, cred, how, wanted, verifier)
+    elif verifier is not None:
+        atime_ns, mtime_ns = verifier_times_ns(verifier)
+        node.fs.setattr(node, cred, atime_ns=atime_ns, mtime_ns=mtime_ns)
     attrset = 0
     if created:
         attrset = finish_creation(node, cred, wanted)
@@ -292,13 +289,11 @@ def op_open_confirm(c: Request, args: nfs4.OPEN_CONFIRM4args) -> nfs4.OPEN_CONFI
     """Confirm a new open owner (RFC 7530 16.18).  Raises BAD_STATEID, BAD_SEQID."""
     node = c.node()
     begin_by_stateid(c, args.open_stateid, args.seqid)
-    held = c.state.find_open(c, args.open_stateid, node)
+    held = find_open(c.state, c, args.open_stateid, node)
     owner = held.seqid_owner
     if owner is None or owner.confirmed:
         raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "nothing to confirm")
-    owner.confirmed = True
-    held.seqid = opens.next_seqid(held.seqid)
-    held.save(c.changes)
+    opens.confirm(c, held)
     return nfs4.OPEN_CONFIRM4resok(held.stateid())
 
 
@@ -307,11 +302,11 @@ def op_open_downgrade(c: Request, args: nfs4.OPEN_DOWNGRADE4args) -> nfs4.OPEN_D
     node = c.node()
     if not c.minor:
         begin_by_stateid(c, args.open_stateid, args.seqid)
-    held = c.state.find_open(c, args.open_stateid, node)
+    held = find_open(c.state, c, args.open_stateid, node)
     access = args.share_access & 3 if c.minor else args.share_access
     if not 1 <= access <= 3 or args.share_deny > 3:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, f"access {args.share_access:#x}, deny {args.share_deny:#x}")
-    _require_confirmed(held)
+    require_confirmed(held)
     opens.downgrade(c.state, c, held, access, args.share_deny)
     c.stateid = (held.seqid, held.other)
     return nfs4.OPEN_DOWNGRADE4resok(held.stateid())
@@ -323,20 +318,13 @@ def op_close(c: Request, args: nfs4.CLOSE4args) -> bytes:
     if not c.minor:
         begin_by_stateid(c, args.open_stateid, args.seqid)
     state = c.state
-    held = state.find_open(c, args.open_stateid, node)
-    _require_confirmed(held)
+    held = find_open(state, c, args.open_stateid, node)
+    require_confirmed(held)
     opens.release(state, c.changes, held)
     if c.minor:
         c.stateid = None
         return _CLOSED_FOR_EVER
     owner = held.seqid_owner
     if owner is not None:
-        state.closed.pop(owner.closed, None)
-        owner.closed = held.other
-        state.closed[held.other] = owner
-    return _CLOSED.pack(nfs4.OP_CLOSE, nfs4.NFS4_OK, opens.next_seqid(held.seqid), held.other)
-
-
-def _require_confirmed(held: OpenState) -> None:
-    if held.seqid_owner is not None and not held.seqid_owner.confirmed:
-        raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "the open owner has not been confirmed")
+        owners.closed(state, owner, held.other)
+    return _CLOSED.pack(nfs4.OP_CLOSE, nfs4.NFS4_OK, next_seqid(held.seqid), held.other)

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from nfsd.errors import Nfs4Error, ReplayedResult
 from nfsd.ops.request import Request
-from nfsd.state import opens
-from nfsd.state.clients import Client
-from nfsd.state.locks import LockState
-from nfsd.state.owners import SeqidOwner
+from nfsd.state import opens, owners
+from nfsd.state.model import Client, LockState, SeqidOwner
 from xdr.generated import nfs4
 
 # Idle owners are reaped after a lease time; a client that makes more than this at once is told to wait.
@@ -28,7 +26,7 @@ def open_owner(c: Request, client: Client, name: bytes, seqid: int) -> SeqidOwne
             return owner
         for held in [held for held in client.opens.values() if held.seqid_owner is owner]:
             opens.release(c.state, c.changes, held)
-        owner.remove(c.changes)
+        owners.forget(c.state, c.changes, owner)
         owner = None
     if owner is None:
         owner = _new(c, client, name, False)
@@ -43,12 +41,12 @@ def begin(c: Request, owner: SeqidOwner, seqid: int) -> None:
     Raises ReplayedResult for a retry of the owner's last request, Nfs4Error(BAD_SEQID) for anything else but the next,
     StaleHandle where a retry's file is gone.
     """
-    if owner.is_retry(seqid, c.operation.number):
+    if owners.is_retry(owner, seqid, c.operation.number):
         assert owner.result is not None
         if owner.handle and owner.status == nfs4.NFS4_OK and owner.operation == nfs4.OP_OPEN:
             c.set_node(c.services.namespace.resolve(owner.handle))
         raise ReplayedResult(owner.status, owner.result)
-    owner.begin(seqid)
+    owners.begin(owner, seqid)
     c.owner = owner
 
 
@@ -63,8 +61,8 @@ def lock_owner(c: Request, client: Client, name: bytes) -> SeqidOwner:
 
 
 def _new(c: Request, client: Client, name: bytes, is_lock_owner: bool) -> SeqidOwner:
-    owners = client.lock_owners if is_lock_owner else client.open_owners
-    if len(owners) >= OWNERS_PER_CLIENT_MAX:
+    mine = client.lock_owners if is_lock_owner else client.open_owners
+    if len(mine) >= OWNERS_PER_CLIENT_MAX:
         raise Nfs4Error(nfs4.NFS4ERR_RESOURCE, f"{OWNERS_PER_CLIENT_MAX} owners of one client")
     return SeqidOwner(client, name, is_lock_owner)
 

@@ -16,9 +16,8 @@ from nfsd.ops.row import Operation
 from nfsd.rpc.message import Call
 from nfsd.services import Services
 from nfsd.state.asker import Asker
-from nfsd.state.owners import SeqidOwner
-from nfsd.state.sessions import Session, Slot
-from nfsd.state.state import State
+from nfsd.state.model import SeqidOwner, Session, Slot
+from nfsd.state.tables import State
 from nfsd.vfs.interface import Credentials, FileSystem, Node
 from xdr.generated import nfs4
 

@@ -7,8 +7,9 @@ import struct
 from nfsd.errors import REPLY_HEAD_SIZE, Nfs4Error, Replay, ReplayedResult, RetryWaits
 from nfsd.log import get_logger, limiter
 from nfsd.ops.request import Request
-from nfsd.state.clients import Client
-from nfsd.state.sessions import Channel, Session, Slot
+from nfsd.state import records, sessions
+from nfsd.state.clients import confirm, remove_client
+from nfsd.state.model import Channel, Client, Session, Slot
 from xdr.generated import nfs4
 
 log = get_logger()
@@ -61,9 +62,9 @@ def op_sequence(c: Request, args: nfs4.SEQUENCE4args) -> bytes:
     if len(c.call.data) > fore.request_size_max:
         raise Nfs4Error(nfs4.NFS4ERR_REQ_TOO_BIG, f"{len(c.call.data)} bytes; at most {fore.request_size_max}")
     client = session.client
-    if slot.resumed and not c.state.has_returned(client):
+    if slot.resumed and not c.state.filter.has_returned(client):
         log.info("client.resumed", client=client.label, peer=c.connection.peer, opens=len(client.opens))
-    client.renewed = c.now
+    client.heard = c.now
     slot.running = c
     slot.resumed = False
     slot.used = True
@@ -149,7 +150,12 @@ def op_create_session(c: Request, args: nfs4.CREATE_SESSION4args) -> nfs4.CREATE
     back = _back_channel(args.csa_back_chan_attrs)
     flags = args.csa_flags & nfs4.CREATE_SESSION4_FLAG_CONN_BACK_CHAN
     session = Session(
-        state.new_sessionid(client), client, flags=flags, callback_program=args.csa_cb_program, fore=fore, back=back
+        sessions.new_sessionid(state, client),
+        client,
+        flags=flags,
+        callback_program=args.csa_cb_program,
+        fore=fore,
+        back=back,
     )
     result = nfs4.CREATE_SESSION4resok(
         csr_sessionid=session.sessionid,
@@ -159,8 +165,7 @@ def op_create_session(c: Request, args: nfs4.CREATE_SESSION4args) -> nfs4.CREATE
         csr_back_chan_attrs=_attrs(back),
     )
     _confirm(c, client)
-    client.sessions[session.sessionid] = session
-    state.sessions[session.sessionid] = session
+    sessions.add_session(state, session)
     session.join(c.connection)
     if flags & nfs4.CREATE_SESSION4_FLAG_CONN_BACK_CHAN:
         session.back_connections.add(c.connection)
@@ -168,22 +173,22 @@ def op_create_session(c: Request, args: nfs4.CREATE_SESSION4args) -> nfs4.CREATE
     packer = nfs4.Nfs4Packer()
     packer.pack_CREATE_SESSION4resok(result)
     client.create_reply = packer.get_buffer()
-    client.save(c.changes)
-    session.save(c.changes)
+    records.put_client(c.changes, client)
+    records.put_session(c.changes, session)
     return result
 
 
 def _confirm(c: Request, client: Client) -> None:
     """The first session confirms the client; an older instance of it loses everything (RFC 8881 18.36.4)."""
     state = c.state
-    client.renewed = c.now
+    client.heard = c.now
     if client.confirmed:
         return
     old = state.clients.confirmed(client.family, client.owner)
     if old is not None:
         limiter.write("info", "client.restarted", about=c.connection.address, client=client.label, before=old.label)
-        state.remove_client(c.changes, old)
-    state.clients.confirm(client)
+        remove_client(state, c.changes, old)
+    confirm(state, client)
     limiter.write(
         "info",
         "client.confirmed",
@@ -260,7 +265,7 @@ def op_destroy_session(c: Request, args: nfs4.DESTROY_SESSION4args) -> None:
         raise Nfs4Error(nfs4.NFS4ERR_NOT_ONLY_OP, "its own session must be destroyed last")
     if session.is_busy(c):
         raise Nfs4Error(nfs4.NFS4ERR_DELAY, "requests are still running")
-    state.remove_session(c.changes, session)
+    sessions.remove_session(state, c.changes, session)
 
 
 def op_bind_conn_to_session(c: Request, args: nfs4.BIND_CONN_TO_SESSION4args) -> nfs4.BIND_CONN_TO_SESSION4resok:
@@ -273,7 +278,7 @@ def op_bind_conn_to_session(c: Request, args: nfs4.BIND_CONN_TO_SESSION4args) ->
     direction = _DIRECTIONS.get(args.bctsa_dir)
     if direction is None:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, f"direction {args.bctsa_dir}")
-    session.client.renewed = c.now
+    session.client.heard = c.now
     session.join(c.connection)
     if direction != nfs4.CDFS4_FORE:
         session.back_connections.add(c.connection)
@@ -287,4 +292,4 @@ def op_backchannel_ctl(c: Request, args: nfs4.BACKCHANNEL_CTL4args) -> None:
     if not args.bca_sec_parms:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "no callback security")
     session.callback_program = args.bca_cb_program
-    session.save(c.changes)
+    records.put_session(c.changes, session)

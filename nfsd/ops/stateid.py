@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops.request import Request
-from nfsd.state.locks import LockState
+from nfsd.state import locks
+from nfsd.state.model import LockState
+from nfsd.state.stateids import ANONYMOUS, BYPASS, find
 from xdr.generated import nfs4
 
 
@@ -15,10 +17,10 @@ def op_test_stateid(c: Request, args: nfs4.TEST_STATEID4args) -> nfs4.TEST_STATE
 
 
 def _test(c: Request, stateid: nfs4.stateid4) -> int:
-    if stateid.other in (bytes(12), b"\xff" * 12):
+    if stateid.other in (ANONYMOUS, BYPASS):
         return nfs4.NFS4ERR_BAD_STATEID  # special stateids name nothing (RFC 8881 18.48.3)
     try:
-        c.state.find(c, stateid)
+        find(c.state, c, stateid)
     except Nfs4Error as error:
         if c.client is not None:
             c.client.lost_until = 0.0  # It knows now, and asks about the others too.
@@ -29,10 +31,10 @@ def _test(c: Request, stateid: nfs4.stateid4) -> int:
 def op_free_stateid(c: Request, args: nfs4.FREE_STATEID4args) -> None:
     """Free a lock stateid that holds nothing.  Raises LOCKS_HELD, BAD_STATEID, OLD_STATEID."""
     state = c.state
-    found = state.find(c, args.fsa_stateid)
+    found = find(state, c, args.fsa_stateid)
     if not isinstance(found, LockState) or found.held():
         raise Nfs4Error(nfs4.NFS4ERR_LOCKS_HELD, "the stateid still holds something")
-    state.remove_lock(c.changes, found)
+    locks.release(state, c.changes, found)
 
 
 def op_delegreturn(c: Request, _args: nfs4.DELEGRETURN4args) -> None:

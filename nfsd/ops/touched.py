@@ -14,8 +14,9 @@ from typing import Any
 
 from nfsd.ops.directory import check_name, require_directory
 from nfsd.ops.request import Request
-from nfsd.state.clients import Client
+from nfsd.state.conflicts import check_blackouts
 from nfsd.state.durations import ATTRIBUTE, check_value
+from nfsd.state.model import Client
 from nfsd.vfs.interface import Node
 from xdr.generated import nfs4
 
@@ -75,7 +76,7 @@ def admit(c: Request, number: int, args: Any) -> None:
     touches = _TOUCHES.get(number)
     if touches is not None and c.unfinished() is None:
         for node in touches(c, args):
-            c.state.blackouts.check(c, node, c.client)
+            check_blackouts(c.state, c, node, c.client)
 
 
 def admit_open(c: Request, args: nfs4.OPEN4args, client: Client) -> None:
@@ -88,7 +89,7 @@ def admit_open(c: Request, args: nfs4.OPEN4args, client: Client) -> None:
     if claim == nfs4.CLAIM_NULL and node.kind == stat.S_IFDIR and args.claim.file is not None:
         touched = _entry(c, node, args.claim.file)
     for node in touched:
-        c.state.blackouts.check(c, node, client)
+        check_blackouts(c.state, c, node, client)
 
 
 def note_attribute(c: Request, node: Node, name: bytes, value: bytes | None) -> None:
@@ -99,6 +100,6 @@ def note_attribute(c: Request, node: Node, name: bytes, value: bytes | None) -> 
     if name == ATTRIBUTE:
         if value is not None:
             check_value(value)
-        waiting = c.state.blackouts.waiting
+        waiting = c.state.filter.waiting
         if waiting is not None:
-            waiting.of_file(node.handle)
+            waiting.of_object(node.handle)

@@ -10,6 +10,7 @@ import os
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops import once
+from nfsd.ops.change import begun
 from nfsd.ops.directory import change_info, change_of, require_writable
 from nfsd.ops.once import Before
 from nfsd.ops.request import Request
@@ -56,14 +57,12 @@ def op_setxattr(c: Request, args: nfs4.SETXATTR4args) -> nfs4.change_info4:
     cred = c.as_caller(node)
     require_writable(node)
     note_attribute(c, node, name, args.sxa_value)
-    before = c.unfinished()
-    if before is None:
-        before = Before(change_of(node), once.value_digest(node, name, cred))
-        c.begin(before)
-        done = False
-    else:
-        creating = args.sxa_option == nfs4.SETXATTR4_CREATE
-        done = once.is_value_set(node, name, args.sxa_value, cred, before, creating=creating)
+    creating = args.sxa_option == nfs4.SETXATTR4_CREATE
+    before, done = begun(
+        c,
+        lambda: Before(change_of(node), once.value_digest(node, name, cred)),
+        lambda before: once.is_value_set(node, name, args.sxa_value, cred, before, creating=creating),
+    )
     if not done:
         node.fs.setxattr(node, name, args.sxa_value, _FLAGS[args.sxa_option], cred)
     return change_info(node, before.change)
@@ -99,13 +98,11 @@ def op_removexattr(c: Request, args: nfs4.REMOVEXATTR4args) -> nfs4.change_info4
     cred = c.as_caller(node)
     require_writable(node)
     note_attribute(c, node, name, None)
-    before = c.unfinished()
-    if before is None:
-        before = Before(change_of(node), once.value_digest(node, name, cred))
-        c.begin(before)
-        done = False
-    else:
-        done = once.is_value_removed(node, name, cred, before)
+    before, done = begun(
+        c,
+        lambda: Before(change_of(node), once.value_digest(node, name, cred)),
+        lambda before: once.is_value_removed(node, name, cred, before),
+    )
     if not done:
         node.fs.removexattr(node, name, cred)
     return change_info(node, before.change)

@@ -7,86 +7,142 @@ nor how an interrupted request is carried on (`requests.py`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import struct
+from typing import Final
 
 from nfsd.durable.verifier import VERIFIER_KEY, losses_of, put_losses
 from nfsd.resume.losses import Losses
-from nfsd.state.reclaim import Reclaim
-from nfsd.state.state import State
-from nfsd.state.waiting import Waiting
-from statestore import ANSWER, INTENT, META, NAME, PEER, PENDING, QUARANTINE, ChangeSet, Store
+from nfsd.state import leases
+from nfsd.state.fold import KINDS, LOAD_ERRORS, Fold
+from nfsd.state.model import identity_of
+from nfsd.state.records import address_key, decode_client, orphaned, unreadable
+from nfsd.state.tables import State
+from statestore import (
+    ANSWER,
+    HOLDER,
+    INTENT,
+    META,
+    NAME,
+    OPEN,
+    OWNER,
+    PEER,
+    PENDING,
+    QUARANTINE,
+    RANGE,
+    SLOT,
+    STREAM,
+    ChangeSet,
+    Claims,
+    Store,
+    Waiting,
+    decode_open,
+    decode_ranges,
+)
+from xdr.codec import XdrError
 
 Rows = list[tuple[bytes, bytes]]
-_ASIDE = (NAME, ANSWER, INTENT, PEER, QUARANTINE)
+
+_ASIDE: Final = (NAME, ANSWER, INTENT, PEER, QUARANTINE)
+_CLAIMED: Final = (HOLDER, OPEN, RANGE)
+_OPEN_KEY_SIZE: Final = 16
+# Records loaded at a time, while nobody else may run: about 30 ms.
+_STEP: Final = 8192
 
 
 class Loaded:
     """What a store held when this process took it over; complete after `load`.
 
-    names, answers, intents, peers, quarantined   keys and values of records that are no protocol state
-    verifier_losses     how often data may have been lost that was not committed
-    claims              opens and locks that clients may claim again, with `recovery = "reclaim"`
-    losses              records that were of no use
+    `losses` are the records that were of no use; `verifier_losses` says how often data may have been lost that was not
+    committed.
     """
 
     def __init__(self, state: State) -> None:
         self.state = state
         self.losses = Losses()
         self.verifier_losses = 0
+        self._fold = Fold(state)
         self._aside: dict[int, Rows] = {kind: [] for kind in _ASIDE}
-        self._claims: list[tuple[int, bytes, bytes]] = []
+        # With `recovery = "reclaim"`: what clients may claim again, and what nobody can use any more.
+        self._claimed: dict[int, Rows] = {kind: [] for kind in _CLAIMED}
+        self._useless = ChangeSet()
 
     def rows(self, kind: int) -> Rows:
-        """The records of a kind that is no protocol state: NAME, ANSWER, INTENT, PEER or QUARANTINE."""
+        """Keys and values of a kind that is no protocol state: NAME, ANSWER, INTENT, PEER or QUARANTINE."""
         return self._aside[kind]
 
-    async def load(self, store: Store, now: float, *, resume: bool, spare_verifier: int) -> None:
+    async def load(self, store: Store, *, resume: bool, spare_verifier: int) -> None:
         """Take over everything; others may run between steps of some milliseconds.
 
         Without `resume` clients have to claim what they held.  `spare_verifier` is the count of losses from which to
         go on where the stored one is lost.  Raises StoreError.
         """
-        entries = self._sorted_out(store)
-        if resume:
-            steps = self.state.load_steps(entries, now)
-        else:
-            self._claims = list(entries)
-            steps = self.state.load_steps([each for each in self._claims if each[0] in (META, PENDING)], now)
-        for left_out in steps:
-            self.losses.left_out += left_out
-            await asyncio.sleep(0)
-        losses = self.losses
+        losses, apply = self.losses, self._fold.apply
+        folded = KINDS if resume else frozenset((META, PENDING))
+        for number, (kind, key, value) in enumerate(store.load()):
+            try:
+                if kind in folded:
+                    apply(kind, key, value)
+                else:
+                    self._put_aside(kind, key, value)
+            except LOAD_ERRORS as error:
+                losses.left_out.append(unreadable(kind, key, value, error))
+            if kind == META and key == VERIFIER_KEY:
+                self.verifier_losses = losses_of(value)
+            if not number % _STEP:
+                await asyncio.sleep(0)
+        losses.left_out += [orphaned(*orphan) for orphan in self._fold.orphans()]
         losses.damaged = store.damaged
         losses.stand_in(self._aside[NAME])
         if losses.has(META, VERIFIER_KEY):
             self.verifier_losses = spare_verifier
             put_losses(losses.changes, spare_verifier)
 
-    def _sorted_out(self, store: Store) -> Iterator[tuple[int, bytes, bytes]]:
-        """What the store holds for the state; other records are put aside."""
-        blackouts, left_out = self.state.blackouts, self.losses.left_out
-        aside = self._aside
-        for entry in store.load():
-            if entry[0] in aside:
-                aside[entry[0]].append(entry[1:])
-                continue
-            if entry[:2] == (META, VERIFIER_KEY):
-                self.verifier_losses = losses_of(entry[2])
-            if entry[0] != META or not blackouts.takes(entry[1], entry[2], left_out):
-                yield entry
+    def _put_aside(self, kind: int, key: bytes, value: bytes) -> None:
+        """Keep a record that is not folded."""
+        if kind in self._aside:
+            self._aside[kind].append((key, value))
+        elif kind in self._claimed:
+            self._claimed[kind].append((key, value))
+        elif kind in (STREAM, SLOT, OWNER):
+            self._useless.remove(kind, key)
 
     def wait_for_holders(self, waiting: Waiting, *, resume: bool) -> ChangeSet:
         """Black out what was loaded until its holders have returned; returns what nobody can use any more."""
-        state = self.state
-        changes = ChangeSet()
+        claims = None
         if not resume:
-            state.instances.forget()
-            reclaim = Reclaim(waiting, state.blackouts.addresses)
-            changes = reclaim.load(self._claims)
-            self._claims.clear()
-            self.losses.left_out += reclaim.left_out
-            if not len(reclaim):
-                return changes
-            state.reclaim = reclaim
-        state.wait_for_holders(waiting)
-        return changes
+            self.state.instances.forget()
+            claims = self._claims(waiting)
+        leases.wait_for_holders(self.state, waiting, claims)
+        return self._useless
+
+    def _claims(self, waiting: Waiting) -> Claims:
+        """What clients may claim, from the opens and locks of before."""
+        claims, left_out, addresses = Claims(waiting), self.losses.left_out, self._fold.addresses
+        identities: dict[bytes, bytes] = {}
+        for key, value in self._claimed[HOLDER]:
+            try:
+                kept = decode_client(value)
+            except XdrError as error:
+                left_out.append(unreadable(HOLDER, key, value, error))
+                continue
+            identities[key] = identity = identity_of(kept.owner, kept.principal)
+            claims.add_holder(identity, [(HOLDER, key), (META, address_key(key))])
+        for key, value in self._claimed[OPEN]:
+            try:
+                holder_key, access, deny, handle, _rest = decode_open(value)
+                address = addresses.get(holder_key, "")
+                claims.add_open(key, identities[holder_key], holder_key, handle, access, deny, address)
+            except KeyError:
+                left_out.append(orphaned(OPEN, key, value))
+            except ValueError as error:
+                left_out.append(unreadable(OPEN, key, value, error))
+        ranges = dict(self._claimed[RANGE])
+        for key, value in ranges.items():
+            try:
+                owner, held, _rest = decode_ranges(value)
+                claims.add_ranges(key, key[:_OPEN_KEY_SIZE], owner, held)
+            except (ValueError, struct.error) as error:
+                left_out.append(unreadable(RANGE, key, value, error))
+        left_out += [orphaned(RANGE, key, ranges[key]) for key in claims.settle(self._useless)]
+        self._claimed.clear()
+        return claims

@@ -11,7 +11,7 @@ from __future__ import annotations
 from nfsd.durable.outbox import Outbox
 from nfsd.log import get_logger
 from nfsd.resume import salvage
-from nfsd.state.state import State
+from nfsd.state.tables import State
 from nfsd.vfs import objects
 from statestore import NAME, ChangeSet, Damage, Quarantine, kind_name
 

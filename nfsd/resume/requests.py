@@ -22,6 +22,7 @@ from nfsd.log import get_logger
 from nfsd.resume.losses import put_aside
 from nfsd.rpc.connection import Carried, Connection
 from nfsd.rpc.message import CallError, CallRefused, ReplyCame, decode_call
+from nfsd.state.sessions import remove_session
 from statestore import INTENT, ChangeSet, Quarantine, useless
 from xdr.codec import XdrError
 
@@ -128,7 +129,7 @@ class Interrupted:
         session = self._sessions.get(session_of(key))
         if session is not None:
             state = self._engine.services.state
-            state.remove_session(changes, session)
+            remove_session(state, changes, session)
             state.dead_sessions.add(session.sessionid)
         self._outbox.commit_now(changes)
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from nfsd.log import get_logger
-from nfsd.state import opens
-from nfsd.state.blackout import address_key
-from nfsd.state.clients import Client
-from nfsd.state.state import State
+from nfsd.state import locks, opens, sessions
+from nfsd.state.model import Client
+from nfsd.state.records import address_key
+from nfsd.state.tables import State
 from statestore import (
     ANSWER,
     GRANT,
@@ -63,7 +63,6 @@ def settle(state: State, lost: Sequence[Damage], now: float, changes: ChangeSet)
 
 def _settle_holder(state: State, damage: Damage, _now: float, changes: ChangeSet) -> None:
     """What else it had was left out with it: it lacks what it belongs to."""
-    state.blackouts.addresses.pop(damage.key, None)
     changes.remove(META, address_key(damage.key))
 
 
@@ -72,7 +71,7 @@ def _settle_slot(state: State, damage: Damage, _now: float, changes: ChangeSet) 
     session = state.sessions.get(damage.key[:_STREAM_KEY_SIZE])
     if session is not None:
         log.warning("session.lost", client=session.client.label, session=session.sessionid.hex())
-        state.remove_session(changes, session)
+        sessions.remove_session(state, changes, session)
 
 
 def _settle_owner(state: State, damage: Damage, _now: float, changes: ChangeSet) -> None:
@@ -83,7 +82,7 @@ def _settle_owner(state: State, damage: Damage, _now: float, changes: ChangeSet)
     for held in list(client.opens.values()):
         for lock in list((held.locks or {}).values()):
             if lock.seqid_owner is None:
-                state.remove_lock(changes, lock)
+                locks.release(state, changes, lock)
         if held.seqid_owner is None:
             opens.release(state, changes, held)
 
@@ -96,15 +95,15 @@ def _settle_open(state: State, damage: Damage, now: float, _changes: ChangeSet) 
 
 def _settle_range(state: State, damage: Damage, now: float, _changes: ChangeSet) -> None:
     """The same for a lock's stateid; the open that it was taken by, which the key names, has the holder."""
-    held = state.opens.get(damage.key[:_OPEN_KEY_SIZE])
-    _tell(held.client if held is not None else None, state, now)
+    held = state.filter.opens.get(damage.key[:_OPEN_KEY_SIZE])
+    _tell(held.holder if held is not None else None, state, now)
 
 
 def _settle_pending(state: State, damage: Damage, _now: float, changes: ChangeSet) -> None:
     """The record says nothing but its key.  Which files it may have been is seen when the tombs are swept."""
     state.spares_tombs = True
-    if state.is_held(damage.key):
-        state.keep_unlinked(changes, damage.key)
+    if state.filter.is_held(damage.key):
+        state.filter.keep_pending(damage.key, changes)
 
 
 def _tell(client: Client | None, state: State, now: float) -> None:

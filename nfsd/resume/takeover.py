@@ -26,12 +26,11 @@ from nfsd.resume.requests import Interrupted
 from nfsd.resume.tombs import Tombs
 from nfsd.resume.turn import Phases
 from nfsd.services import Identity, Services
-from nfsd.state.blackout import Blackouts
-from nfsd.state.durations import Durations
+from nfsd.state import leases
+from nfsd.state.durations import FileDurations
 from nfsd.state.reply_cache import ReplyCache
-from nfsd.state.state import State
-from nfsd.state.waiting import Waiting
-from statestore import ANSWER, INTENT, NAME, PEER, QUARANTINE, ChangeSet, Quarantine
+from nfsd.state.tables import State
+from statestore import ANSWER, INTENT, NAME, PEER, QUARANTINE, ChangeSet, Quarantine, Waiting
 
 log = get_logger()
 
@@ -44,7 +43,7 @@ class Taken:
     """What a takeover has made; `peers` are the keys of the connections that an earlier process had."""
 
     engine: Engine
-    durations: Durations
+    durations: FileDurations
     quarantine: Quarantine
     tombs: Tombs
     peers: list[bytes]
@@ -52,7 +51,7 @@ class Taken:
     def reap(self) -> None:
         """Let go of what nobody will miss; to be called every second or so."""
         engine = self.engine
-        changes = engine.services.state.reap(engine.now())
+        changes = leases.reap(engine.services.state, engine.now())
         if changes:
             engine.outbox.commit(changes)
         engine.services.namespace.reap()
@@ -73,13 +72,13 @@ async def take_over(
         opens_max=config.limits.opens_max,
         now=now,
         random_bytes=edge.random_bytes,
-        blackouts=Blackouts(edge.wall_ns() / 1e9 - now),
+        wall_offset_s=edge.wall_ns() / 1e9 - now,
     )
     loaded = Loaded(state)
     spare = int.from_bytes(edge.random_bytes(3), "big")
-    await loaded.load(store, now, resume=resume, spare_verifier=spare)
+    await loaded.load(store, resume=resume, spare_verifier=spare)
     namespace = open_exports(store.secret, loaded.rows(NAME), outbox.commit_names)
-    durations = Durations(namespace, config.blackout_s, [(rule.match, rule.blackout_s) for rule in config.clients])
+    durations = FileDurations(namespace, config.blackout_s, [(rule.match, rule.blackout_s) for rule in config.clients])
     waiting = Waiting(now, durations, retry=config.blackout_response == "retry")
     useless = loaded.wait_for_holders(waiting, resume=resume)
     if useless:
@@ -111,7 +110,7 @@ def say_taken_over(state: State, phases: Phases) -> None:
     seconds = phases.all()
     for phase, phase_s in seconds.items():
         log.info("takeover.phase", phase=phase, seconds=phase_s)
-    log.info("state.loaded", clients=len(state.clients), opens=len(state.opens), locks=len(state.locks))
+    log.info("state.loaded", clients=len(state.clients), opens=len(state.filter.opens), locks=len(state.locks))
     named = {f"{phase}_s": phase_s for phase, phase_s in seconds.items()}
     log.info("takeover.done", **named, processor_s=phases.processor_s())
 

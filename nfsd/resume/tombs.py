@@ -10,7 +10,7 @@ from functools import partial
 from nfsd.durable.outbox import Outbox
 from nfsd.exports import Namespace
 from nfsd.log import get_logger
-from nfsd.state.state import State
+from nfsd.state.tables import State
 from statestore import PENDING, ChangeSet
 
 log = get_logger()
@@ -31,18 +31,17 @@ class Tombs:
 
         All is durable on return.
         """
-        if not self._unswept or self._state.reclaim is not None:
+        if not self._unswept or self._state.filter.claims is not None:
             return
         self._unswept = False
-        state = self._state
+        held = self._state.filter
         changes = ChangeSet()
-        for handle in [handle for handle in state.unlinked if not state.is_held(handle)]:
-            state.forsake(changes, handle)
-        state.forsaken.clear()
+        held.forsake_unheld(changes)
+        held.forsaken.clear()
         if changes:
             self._outbox.commit_now(changes)
         self._clear_up()
-        for handle in state.unlinked:
+        for handle in held.pending:
             try:
                 self._namespace.resolve(handle).pinned = True
             except OSError as error:
@@ -50,15 +49,15 @@ class Tombs:
 
     def _clear_up(self) -> None:
         """Remove the tombs that no record speaks of, but for those that a damaged record may have spoken of."""
-        state = self._state
+        held = self._state.filter
         changes = ChangeSet()
         for tree in self._namespace.trees():
             for identity in tree.buried():
                 handle = tree.handle_of(identity)
-                if handle in state.unlinked:
+                if handle in held.pending:
                     continue
-                if state.spares_tombs and state.is_held(handle):
-                    state.keep_unlinked(changes, handle)
+                if self._state.spares_tombs and held.is_held(handle):
+                    held.keep_pending(handle, changes)
                 else:
                     tree.unbury(identity)
         if changes:
@@ -66,7 +65,7 @@ class Tombs:
 
     def _note(self, changes: ChangeSet, ticket: int) -> None:
         """Files whose last open goes with these changes are freed once that is durable."""
-        forsaken = self._state.forsaken
+        forsaken = self._state.filter.forsaken
         if forsaken:
             for handle in [handle for handle in forsaken if changes.has(PENDING, handle)]:
                 forsaken.discard(handle)
@@ -74,10 +73,10 @@ class Tombs:
 
     def _free(self, handle: bytes) -> None:
         """Free a file that nobody has open any more, unless somebody has opened it again by its handle."""
-        state = self._state
-        if handle in state.shares:
+        held = self._state.filter
+        if handle in held.shares:
             changes = ChangeSet()
-            state.keep_unlinked(changes, handle)
+            held.keep_pending(handle, changes)
             self._outbox.commit(changes)
             return
         try:

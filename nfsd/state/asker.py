@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from nfsd.attributes.encode import Environment
 from nfsd.rpc.connection import Connection
-from nfsd.state.clients import Client
+from nfsd.state.model import Client
 from statestore import ChangeSet
 
 

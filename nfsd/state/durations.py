@@ -6,19 +6,21 @@ Owns that order, and what the extended attribute `user.blackout_time_s` may be. 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from nfsd.errors import Nfs4Error
+from nfsd.exports import Namespace
 from nfsd.exports.clients import ClientMatch, parse_address
-from nfsd.exports.namespace import Namespace
 from nfsd.log import limiter
 from nfsd.vfs.interface import Credentials
+from statestore import Durations
 from xdr.generated import nfs4
 
 # On the wire the name has no prefix (RFC 8276 section 4).
-ATTRIBUTE = b"blackout_time_s"
-SECONDS_MAX = 3600
-_DIGITS_MAX = 4
-_ROOT = Credentials(0, 0)
+ATTRIBUTE: Final = b"blackout_time_s"
+SECONDS_MAX: Final = 3600
+_DIGITS_MAX: Final = 4
+_ROOT: Final = Credentials(0, 0)
 
 
 def seconds_of(value: bytes) -> int | None:
@@ -34,7 +36,7 @@ def check_value(value: bytes) -> None:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, f"a blackout is 0 to {SECONDS_MAX} seconds, in decimal digits")
 
 
-class Durations:
+class FileDurations(Durations):
     """What the administrator and the clients have chosen.
 
     `clients` are (address or network, seconds); the first that matches holds.
@@ -46,24 +48,24 @@ class Durations:
         self._clients = [(ClientMatch(match), seconds) for match, seconds in clients]
         self._by_address: dict[str, int | None] = {}
 
-    def of_file(self, handle: bytes) -> int | None:
+    def of_object(self, object: bytes) -> int | None:
         """The seconds of the file's own attribute; reads the file."""
         try:
-            node = self._namespace.resolve(handle)
+            node = self._namespace.resolve(object)
             value = node.fs.getxattr(node, ATTRIBUTE, _ROOT)
         except OSError:
             return None
         seconds = seconds_of(value)
         if seconds is None:
-            limiter.write("warning", "blackout.attribute_ignored", about="", file=handle.hex(), value=value[:64].hex())
+            limiter.write("warning", "blackout.attribute_ignored", about="", file=object.hex(), value=value[:64].hex())
         return seconds
 
-    def configured(self, handle: bytes, address: str) -> tuple[int, str]:
+    def configured(self, object: bytes, address: str) -> tuple[int, str]:
         """The seconds for a file that says nothing itself and its holder's address, and whose word that is."""
         seconds = self._of_client(address)
         if seconds is not None:
             return seconds, "client"
-        export = self._namespace.export_of(handle)
+        export = self._namespace.export_of(object)
         if export is not None and export.options.blackout_s is not None:
             return export.options.blackout_s, "export"
         return self.server_s, "server"

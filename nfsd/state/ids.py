@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
+from nfsd.state.model import KEY_PART_SIZE
 from statestore import META, ChangeSet
 
 INSTANCES_KEY = b"instances"
@@ -17,8 +18,6 @@ _BLOCK = 1 << 20
 INSTANCE_MAX = (1 << 48) - 1
 # A new store begins its count at random between these, so that stateids of a lost store are known for what they are.
 _FIRST_MIN, _FIRST_SPAN = 1 << 40, 1 << 40
-
-KEY_PART_SIZE = 6
 
 
 class Instances:
@@ -61,11 +60,6 @@ class Instances:
     def is_foreign(self, other: bytes) -> bool:
         """Whether a stateid4.other cannot have been made by a server of this store."""
         return not self._valid_from <= int.from_bytes(other[KEY_PART_SIZE:], "big") < self._next
-
-
-def stateid_other(key: bytes, instance: int) -> bytes:
-    """The 12 bytes of stateid4.other: a part of the resume key, which cannot be guessed, and the instance."""
-    return key[:KEY_PART_SIZE] + instance.to_bytes(6, "big")
 
 
 class Clientids:

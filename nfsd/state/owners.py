@@ -5,19 +5,17 @@ Owns the rule which requests are new, which are retries, and which are neither. 
 
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING
+from typing import Final
 
 from nfsd.errors import Nfs4Error
 from nfsd.state import records
+from nfsd.state.model import SeqidOwner
+from nfsd.state.tables import State
 from statestore import OWNER, ChangeSet
 from xdr.generated import nfs4
 
-if TYPE_CHECKING:
-    from nfsd.state.clients import Client
-
 # A failure with one of these does not use up the sequence id (RFC 7530 9.1.7).
-_NOT_COUNTED = frozenset(
+_NOT_COUNTED: Final = frozenset(
     {
         nfs4.NFS4ERR_STALE_CLIENTID,
         nfs4.NFS4ERR_STALE_STATEID,
@@ -31,63 +29,52 @@ _NOT_COUNTED = frozenset(
 )
 
 
-class SeqidOwner:
-    """One owner of a client.  `seqid` is the last one counted, None before the first."""
+def is_retry(owner: SeqidOwner, seqid: int, operation: int) -> bool:
+    """Whether a request is the owner's last one again, and its reply was kept."""
+    return owner.seqid == seqid and owner.operation == operation and owner.result is not None
 
-    __slots__ = (
-        "client", "owner", "is_lock_owner", "confirmed", "seqid", "asked", "operation", "status", "result", "handle",
-        "closed", "users", "key", "used",
-    )  # fmt: skip
 
-    def __init__(self, client: Client, owner: bytes, is_lock_owner: bool) -> None:
-        self.client = client
-        self.owner = owner
-        self.is_lock_owner = is_lock_owner
-        self.confirmed = is_lock_owner
-        self.seqid: int | None = None
-        self.asked = 0
-        self.operation = 0
-        self.status = 0
-        self.result: bytes | None = None
-        self.handle = b""
-        self.closed = b""
-        self.users = 0
-        self.used = 0.0
-        kind = b"l" if is_lock_owner else b"o"
-        self.key = client.key + hashlib.blake2b(kind + owner, digest_size=16).digest()
+def begin(owner: SeqidOwner, seqid: int) -> None:
+    """Admit a request that is no retry.  Raises Nfs4Error(BAD_SEQID) unless the sequence id is the next."""
+    if owner.seqid is not None and seqid != (owner.seqid + 1) & 0xFFFFFFFF:
+        raise Nfs4Error(nfs4.NFS4ERR_BAD_SEQID, f"sequence id {seqid} after {owner.seqid}")
+    owner.asked = seqid
 
-    def is_retry(self, seqid: int, operation: int) -> bool:
-        """Whether a request is the last one again, and its reply was kept."""
-        return self.seqid == seqid and self.operation == operation and self.result is not None
 
-    def begin(self, seqid: int) -> None:
-        """Admit a request that is no retry.  Raises Nfs4Error(BAD_SEQID) unless the sequence id is the next."""
-        if self.seqid is not None and seqid != (self.seqid + 1) & 0xFFFFFFFF:
-            raise Nfs4Error(nfs4.NFS4ERR_BAD_SEQID, f"sequence id {seqid} after {self.seqid}")
-        self.asked = seqid
+def begin_at(changes: ChangeSet, owner: SeqidOwner, seqid: int) -> None:
+    """Count from `seqid` on: a lock owner that comes with an open owner's request (RFC 7530 16.10.5)."""
+    owner.seqid = seqid
+    owner.result = None
+    records.put_owner(changes, owner)
 
-    def remember(self, changes: ChangeSet, operation: int, status: int, result: bytes, handle: bytes) -> None:
-        """Count the request and keep its reply, unless its failure is one that does not count.
 
-        `handle` is the current file handle then, which an OPEN's retry sets again.
-        """
-        if status in _NOT_COUNTED:
-            return
-        self.seqid = self.asked
-        self.operation = operation
-        self.status = status
-        self.result = result
-        if operation == nfs4.OP_OPEN:
-            self.handle = handle if status == nfs4.NFS4_OK else b""
-        if self.client.confirmed:
-            changes.put(OWNER, self.key, records.encode_owner(self))
+def remember(changes: ChangeSet, owner: SeqidOwner, operation: int, status: int, result: bytes, handle: bytes) -> None:
+    """Count the request under way and keep its reply, unless its failure is one that does not count.
 
-    def begin_at(self, changes: ChangeSet, seqid: int) -> None:
-        """Count from `seqid` on: a lock owner that comes with an open owner's request (RFC 7530 16.10.5)."""
-        self.seqid = seqid
-        self.result = None
-        changes.put(OWNER, self.key, records.encode_owner(self))
+    `handle` is the current file handle then, which an OPEN's retry sets again.
+    """
+    if status in _NOT_COUNTED:
+        return
+    owner.seqid = owner.asked
+    owner.operation = operation
+    owner.status = status
+    owner.result = result
+    if operation == nfs4.OP_OPEN:
+        owner.handle = handle if status == nfs4.NFS4_OK else b""
+    if owner.client.confirmed:
+        records.put_owner(changes, owner)
 
-    def remove(self, changes: ChangeSet) -> None:
-        """Remove its record."""
-        changes.remove(OWNER, self.key)
+
+def closed(state: State, owner: SeqidOwner, other: bytes) -> None:
+    """The owner has closed the open of that stateid4.other: a retry of the CLOSE still finds it."""
+    state.closed.pop(owner.closed, None)
+    owner.closed = other
+    state.closed[other] = owner
+
+
+def forget(state: State, changes: ChangeSet, owner: SeqidOwner) -> None:
+    """Forget an owner that holds nothing."""
+    mine = owner.client.lock_owners if owner.is_lock_owner else owner.client.open_owners
+    mine.pop(owner.owner, None)
+    state.closed.pop(owner.closed, None)
+    changes.remove(OWNER, owner.key)

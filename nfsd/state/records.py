@@ -1,40 +1,69 @@
-"""The values of nfsd's records in the store: live objects to bytes and back.
+"""The values of nfsd's records in the store: live objects to bytes and back, in every version.
 
-Owns the mapping between the state's classes and the stored blobs of `xdr/x/stored.x`.  Must not decide anything.
+Owns the mapping between the state's classes and the stored blobs of `xdr/x/stored.x`, and the reading of older
+versions.  The heads of opens and ranges are `statestore`'s (`statestore/heads.py`).  Must not decide anything.
 """
 
 from __future__ import annotations
 
 import functools
 import struct
-from typing import TYPE_CHECKING
+from typing import Final
 
+from nfsd.state.model import Channel, Client, LockState, OpenState, SeqidOwner, Session, Slot
 from nfsd.vfs.interface import Credentials
-from statestore import Damage, useless
+from statestore import (
+    HOLDER,
+    META,
+    OPEN,
+    OWNER,
+    RANGE,
+    SLOT,
+    STREAM,
+    ChangeSet,
+    Damage,
+    Range,
+    Upgrades,
+    encode_ranges,
+    put_ranges,
+    useless,
+)
+from statestore import (
+    put_open as put_open_head,
+)
+from statestore.heads import VERSION as HEADS_VERSION
 from xdr.codec import XdrError
 from xdr.generated import stored
 
-if TYPE_CHECKING:
-    from nfsd.state.clients import Client
-    from nfsd.state.locks import LockState
-    from nfsd.state.opens import OpenState
-    from nfsd.state.owners import SeqidOwner
-    from nfsd.state.sessions import Channel, Session
-
-_OPEN_HEAD = struct.Struct(">Q5IQI")
-_LENGTH = struct.Struct(">I")
-_CALLER = struct.Struct(">3I")
-_PADS = (b"", bytes(3), bytes(2), bytes(1))
+_OPEN_HEAD: Final = struct.Struct(">3IQI")
+_LOCK_REST: Final = struct.Struct(">IQ")
+_CALLER: Final = struct.Struct(">3I")
+_SLOT: Final = struct.Struct(">II")
+_HAS_REPLY: Final = 1
+_PADS: Final = (b"", bytes(3), bytes(2), bytes(1))
+_ADDRESS_PREFIX: Final = b"address."
 
 
 def unreadable(kind: int, key: bytes, value: bytes, error: Exception) -> Damage:
-    """A sound record that could not be loaded: its value means nothing, or names what is not there (KeyError)."""
-    reason = "what it belongs to is missing" if isinstance(error, KeyError) else f"cannot be read: {error!r}"
-    return useless(kind, key, value, reason)
+    """A sound record whose value means nothing."""
+    return _useless(kind, key, value, f"cannot be read: {error!r}")
 
 
-def encode_client(client: Client) -> bytes:
-    """The value of a client's record."""
+def orphaned(kind: int, key: bytes, value: bytes) -> Damage:
+    """A sound record that names what is not there."""
+    return _useless(kind, key, value, "what it belongs to is missing")
+
+
+def _useless(kind: int, key: bytes, value: bytes, reason: str) -> Damage:
+    return useless(kind, key, value, reason, version=HEADS_VERSION if kind in (OPEN, RANGE) else 1)
+
+
+# -- clients --------------------------------------------------------------------------------------------------
+
+
+def put_client(changes: ChangeSet, client: Client) -> None:
+    """Put a client's record, and that of its address; only confirmed clients are ever stored."""
+    assert client.confirmed
     callback = client.callback
     packer = stored.StoredPacker()
     packer.pack_stored_client(
@@ -54,7 +83,15 @@ def encode_client(client: Client) -> bytes:
             callback_ident=callback.ident,
         )
     )
-    return packer.get_buffer()
+    changes.put(HOLDER, client.key, packer.get_buffer())
+    if client.address:
+        changes.put(META, address_key(client.key), client.address.encode())
+
+
+def remove_client(changes: ChangeSet, client: Client) -> None:
+    """Remove a client's record, and that of its address."""
+    changes.remove(HOLDER, client.key)
+    changes.remove(META, address_key(client.key))
 
 
 def decode_client(value: bytes) -> stored.stored_client:
@@ -65,7 +102,20 @@ def decode_client(value: bytes) -> stored.stored_client:
     return client
 
 
-def _channel(channel: Channel) -> stored.stored_channel:
+def address_key(holder_key: bytes) -> bytes:
+    """The key of the META record that says from which address a client came."""
+    return _ADDRESS_PREFIX + holder_key
+
+
+def holder_of_address(key: bytes) -> bytes | None:
+    """Whose address a META record says, by the client's key; None for another record."""
+    return key[len(_ADDRESS_PREFIX) :] if key.startswith(_ADDRESS_PREFIX) else None
+
+
+# -- sessions -------------------------------------------------------------------------------------------------
+
+
+def _stored_channel(channel: Channel) -> stored.stored_channel:
     return stored.stored_channel(
         request_size_max=channel.request_size_max,
         reply_size_max=channel.reply_size_max,
@@ -75,19 +125,30 @@ def _channel(channel: Channel) -> stored.stored_channel:
     )
 
 
-def encode_session(session: Session) -> bytes:
-    """The value of a session's record."""
+def channel_of(kept: stored.stored_channel) -> Channel:
+    """A channel from its stored form."""
+    return Channel(
+        request_size_max=kept.request_size_max,
+        reply_size_max=kept.reply_size_max,
+        reply_cached_max=kept.reply_cached_max,
+        operations_max=kept.operations_max,
+        slots=kept.slots,
+    )
+
+
+def put_session(changes: ChangeSet, session: Session) -> None:
+    """Put a session's record."""
     packer = stored.StoredPacker()
     packer.pack_stored_session(
         stored.stored_session(
             clientid=session.client.clientid,
             flags=session.flags,
             callback_program=session.callback_program,
-            fore=_channel(session.fore),
-            back=_channel(session.back),
+            fore=_stored_channel(session.fore),
+            back=_stored_channel(session.back),
         )
     )
-    return packer.get_buffer()
+    changes.put(STREAM, session.sessionid, packer.get_buffer())
 
 
 def decode_session(value: bytes) -> stored.stored_session:
@@ -98,69 +159,58 @@ def decode_session(value: bytes) -> stored.stored_session:
     return session
 
 
-def encode_open(state: OpenState) -> bytes:
-    """The value of an open's record: stored_open, by hand, because every OPEN and CLOSE waits for it."""
-    owner, handle = state.owner, state.handle
-    return b"".join(
+def put_slot(changes: ChangeSet, slot: Slot) -> None:
+    """Put a slot's sequence id, and its reply if that was kept."""
+    if slot.reply is None:
+        changes.put(SLOT, slot.key, _SLOT.pack(slot.seqid, 0))
+    else:
+        changes.put(SLOT, slot.key, _SLOT.pack(slot.seqid, _HAS_REPLY) + slot.reply)
+
+
+def decode_slot(value: bytes) -> tuple[int, bytes | None]:
+    """The sequence id and the reply of a slot's record.  Raises struct.error."""
+    seqid, flags = _SLOT.unpack_from(value)
+    return seqid, value[_SLOT.size :] if flags & _HAS_REPLY else None
+
+
+# -- opens ----------------------------------------------------------------------------------------------------
+
+
+def put_open(changes: ChangeSet, held: OpenState) -> None:
+    """Put an open's record: by hand, because every OPEN and CLOSE waits for it."""
+    owner = held.owner
+    rest = b"".join(
         (
-            _OPEN_HEAD.pack(
-                state.client.clientid,
-                state.access,
-                state.deny,
-                state.access_seen,
-                state.deny_seen,
-                state.seqid,
-                state.instance,
-                len(owner),
-            ),
+            _OPEN_HEAD.pack(held.access_seen, held.deny_seen, held.seqid, held.instance, len(owner)),
             owner,
             _PADS[len(owner) & 3],
-            _LENGTH.pack(len(handle)),
-            handle,
-            _PADS[len(handle) & 3],
-            _caller(state.caller),
+            _caller(held.caller),
         )
     )
+    put_open_head(changes, held, rest)
 
 
 @functools.lru_cache(maxsize=1024)
 def _caller(caller: Credentials) -> bytes:
-    """The end of stored_open: who opened it."""
+    """The end of stored_open_rest: who opened it."""
     groups = caller.groups
     return struct.pack(f">{3 + len(groups)}I", caller.uid, caller.gid, len(groups), *groups)
 
 
-def decode_open(value: bytes) -> stored.stored_open:
-    """The stored form of an open.  Raises XdrError."""
-    unpacker = stored.StoredUnpacker(value)
-    state = unpacker.unpack_stored_open()
-    unpacker.done()
-    return state
+def open_rest(rest: bytes) -> tuple[int, int, int, int, bytes, Credentials]:
+    """access_seen, deny_seen, seqid, instance, owner and caller of stored_open_rest: by hand, because a takeover reads
+    thousands.
 
-
-def open_fields(value: bytes) -> tuple[int, int, int, int, int, int, int, bytes, bytes, Credentials]:
-    """The fields of `decode_open`, its end as Credentials: by hand, because a takeover waits for thousands.
-
-    Raises XdrError.
+    Raises struct.error.
     """
-    try:
-        clientid, access, deny, access_seen, deny_seen, seqid, instance, size = _OPEN_HEAD.unpack_from(value)
-        end = _OPEN_HEAD.size + size
-        owner = value[_OPEN_HEAD.size : end]
-        end += -size & 3
-        (size,) = _LENGTH.unpack_from(value, end)
-        start = end + _LENGTH.size
-        end = start + size
-        handle = value[start:end]
-        caller = _caller_of(value[end + (-size & 3) :])
-    except struct.error as error:
-        raise XdrError(f"stored_open of {len(value)} bytes: {error}") from error
-    return clientid, access, deny, access_seen, deny_seen, seqid, instance, owner, handle, caller
+    access_seen, deny_seen, seqid, instance, size = _OPEN_HEAD.unpack_from(rest)
+    end = _OPEN_HEAD.size + size
+    return access_seen, deny_seen, seqid, instance, rest[_OPEN_HEAD.size : end], _caller_of(rest[end + (-size & 3) :])
 
 
 @functools.lru_cache(maxsize=1024)
 def _caller_of(value: bytes) -> Credentials:
-    """Whom the end of stored_open names.  Raises struct.error unless it is exactly that."""
+    """Whom the end of stored_open_rest names.  Raises struct.error unless it is exactly that."""
     count = (len(value) - _CALLER.size) // 4
     uid, gid, stated, *groups = struct.unpack(f">{3 + max(0, count)}I", value)
     if stated != count:
@@ -168,28 +218,25 @@ def _caller_of(value: bytes) -> Credentials:
     return Credentials(uid, gid, tuple(groups))
 
 
-def encode_lock(state: LockState) -> bytes:
-    """The value of a lock owner's record on one file."""
-    ranges = [
-        stored.stored_range(start=held.start, last=held.end - 1, exclusive=held.exclusive) for held in state.held()
-    ]
-    packer = stored.StoredPacker()
-    packer.pack_stored_lock(
-        stored.stored_lock(seqid=state.seqid, instance=state.instance, owner=state.owner, ranges=ranges)
-    )
-    return packer.get_buffer()
+# -- locks ----------------------------------------------------------------------------------------------------
 
 
-def decode_lock(value: bytes) -> stored.stored_lock:
-    """The stored form of a lock.  Raises XdrError."""
-    unpacker = stored.StoredUnpacker(value)
-    state = unpacker.unpack_stored_lock()
-    unpacker.done()
-    return state
+def put_lock(changes: ChangeSet, lock: LockState) -> None:
+    """Put the record of a lock owner's ranges under one open."""
+    put_ranges(changes, lock.key, lock.owner, lock.held(), _LOCK_REST.pack(lock.seqid, lock.instance))
 
 
-def encode_owner(owner: SeqidOwner) -> bytes:
-    """The value of an NFSv4.0 owner's record."""
+def lock_rest(rest: bytes) -> tuple[int, int]:
+    """seqid and instance of stored_lock_rest.  Raises struct.error."""
+    seqid, instance = _LOCK_REST.unpack(rest)
+    return seqid, instance
+
+
+# -- NFSv4.0's owners -----------------------------------------------------------------------------------------
+
+
+def put_owner(changes: ChangeSet, owner: SeqidOwner) -> None:
+    """Put an NFSv4.0 owner's record."""
     packer = stored.StoredPacker()
     packer.pack_stored_owner(
         stored.stored_owner(
@@ -204,7 +251,7 @@ def encode_owner(owner: SeqidOwner) -> bytes:
             closed=owner.closed,
         )
     )
-    return packer.get_buffer()
+    changes.put(OWNER, owner.key, packer.get_buffer())
 
 
 def decode_owner(value: bytes) -> stored.stored_owner:
@@ -213,3 +260,50 @@ def decode_owner(value: bytes) -> stored.stored_owner:
     owner = unpacker.unpack_stored_owner()
     unpacker.done()
     return owner
+
+
+# -- older versions -------------------------------------------------------------------------------------------
+
+
+def _open_from_1(key: bytes, value: bytes) -> bytes:
+    """Version 1 of OPEN was stored_open.  Raises ValueError."""
+    try:
+        unpacker = stored.StoredUnpacker(value)
+        kept = unpacker.unpack_stored_open()
+        unpacker.done()
+        packer = stored.StoredPacker()
+        packer.pack_stored_open_rest(
+            stored.stored_open_rest(
+                access_seen=kept.access_seen,
+                deny_seen=kept.deny_seen,
+                seqid=kept.seqid,
+                instance=kept.instance,
+                owner=kept.owner,
+                uid=kept.uid,
+                gid=kept.gid,
+                groups=kept.groups,
+            )
+        )
+        head = _HEAD_2.pack(kept.clientid, kept.access, kept.deny, len(kept.object))
+    except (XdrError, struct.error) as error:
+        raise ValueError(str(error)) from error
+    return head + kept.object + packer.get_buffer()
+
+
+_HEAD_2: Final = struct.Struct(">QBBH")
+
+
+def _range_from_1(key: bytes, value: bytes) -> bytes:
+    """Version 1 of RANGE was stored_lock.  Raises ValueError."""
+    try:
+        unpacker = stored.StoredUnpacker(value)
+        kept = unpacker.unpack_stored_lock()
+        unpacker.done()
+    except XdrError as error:
+        raise ValueError(str(error)) from error
+    ranges = [Range(kept.owner, item.start, item.last + 1, item.exclusive) for item in kept.ranges]
+    return encode_ranges(kept.owner, ranges, _LOCK_REST.pack(kept.seqid, kept.instance))
+
+
+UPGRADES: Final[Upgrades] = {(OPEN, 1): _open_from_1, (RANGE, 1): _range_from_1}
+"""What turns records of older releases into today's."""

@@ -32,7 +32,8 @@ from nfsd.resume.load import Rows
 from nfsd.resume.takeover import take_over
 from nfsd.rpc.connection import Connection
 from nfsd.rpc.message import decode_call
-from nfsd.state.state import State
+from nfsd.state.records import UPGRADES
+from nfsd.state.tables import State
 from nfsd.vfs import attributes, cache, kernelmode, posix, syscalls, tablemode, tombs
 from nfsd.vfs.process import prepare_process
 from statestore import LmdbStore
@@ -231,6 +232,7 @@ class Life:
             level=self._config.durability,
             on_durable=on_durable if self._config.durability == "power" else None,
             on_failure=Faults().store_failed,
+            upgrades=UPGRADES,
         )
         return self._store
 

@@ -181,11 +181,11 @@ def facts(life: Life) -> Facts:
                 # A change attribute in the reply to the interrupted request is another at each recovery.
                 dying = session.client.owner == b"dying"
                 found[SLOT, slot.key] = slot.seqid, len(slot.reply or b"") if dying else slot.reply
-    for held in state.opens.values():
-        found[OPEN, held.key] = held.owner, held.handle, held.access, held.deny, held.seqid, held.other, held.caller
+    for held in state.filter.opens.values():
+        found[OPEN, held.key] = held.owner, held.object, held.access, held.deny, held.seqid, held.other, held.caller
         for lock in (held.locks or {}).values():
             found[RANGE, lock.key] = lock.owner, lock.seqid, [(each.start, each.end) for each in lock.held()]
-    for handle in state.unlinked:
+    for handle in state.filter.pending:
         found[PENDING, handle] = True
     for key, reply in life.engine.replies._replies.items():
         found[ANSWER, record_key(key)] = reply

@@ -11,8 +11,9 @@ import pytest
 
 from nfsd.resume import requests
 from nfsd.rpc.message import decode_call
-from nfsd.state import reply_cache
-from nfsd.state.blackout import EXPORT, Blackout, Blackouts
+from nfsd.state import blackouts, leases, reply_cache
+from nfsd.state.blackouts import EXPORT
+from nfsd.state.clients import remove_client
 from nfsd.state.reply_cache import ReplyCache
 from statestore import ANSWER, INTENT, ChangeSet
 from tests.once.harness import Boundaries, Crash, World, decoded
@@ -93,9 +94,8 @@ def test_begun_before_a_blackout(world: World, minor: int, kind: str) -> None:
     client = Client(world, minor)
     changes, now = ChangeSet(), world.life.engine.now()
     # Only its record is there before the crash.
-    Blackouts(world.life.state.blackouts.wall_offset_s).begin(
-        Blackout(EXPORT, b"/", "/", until=now + 600, retry=True), now, changes
-    )
+    blackouts.begin(world.life.state, blackouts.make(EXPORT, b"/", "/", until=now + 600, retry=True), now, changes)
+    world.life.state.filter.blackouts.standing.clear()
     world.life.outbox.commit_now(changes)
     making = ops.mkdir(b"made") if kind == "mkdir" else client.opening(b"made", ops.unchecked())
     record = client.record(ops.putfh(client.root), making)
@@ -291,7 +291,7 @@ def test_unlinked_survives_restarts(world: World) -> None:
     assert tombs(world) == []
     assert status(world.send(client.record(ops.putfh(client.handle), ops.getattr_()))) == nfs4.NFS4ERR_STALE
     world.restart()
-    assert not world.life.state.unlinked
+    assert not world.life.state.filter.pending
 
 
 def test_unlinked_before_its_holder_returns(world: World) -> None:
@@ -322,7 +322,7 @@ def test_unlinked_of_a_removed_client(world: World) -> None:
     client = removed_while_open(world)
     assert len(tombs(world)) == 1
     changes = ChangeSet()
-    world.life.state.remove_client(changes, world.life.state.clients.by_id[client.clientid])
+    remove_client(world.life.state, changes, world.life.state.clients.by_id[client.clientid])
     world.life.outbox.commit(changes)
     world.life.outbox.flush()
     assert tombs(world) == []
@@ -336,9 +336,9 @@ def test_unlinked_may_be_claimed(world: World) -> None:
     assert len(tombs(world)) == 1
     world.life.taken.reap()
     assert len(tombs(world)) == 1
-    world.life.state.reclaim = None
+    leases.end_reclaim(world.life.state, ChangeSet(), "time")
     world.life.taken.reap()
-    assert tombs(world) == [] and not world.life.state.unlinked
+    assert tombs(world) == [] and not world.life.state.filter.pending
 
 
 def test_tomb_without_record(world: World) -> None:
@@ -356,7 +356,7 @@ def test_other_links_need_no_tomb(world: World) -> None:
     client = Client(world, 1)
     client.open(b"f")
     client.ok(ops.putfh(client.root), ops.remove(b"f"))
-    assert tombs(world) == [] and not world.life.state.unlinked
+    assert tombs(world) == [] and not world.life.state.filter.pending
 
 
 def test_tombs_are_hidden(world: World) -> None:

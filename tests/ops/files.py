@@ -22,10 +22,8 @@ from nfsd.ops.once import Before
 from nfsd.ops.request import Request, Thread
 from nfsd.rpc.connection import Connection
 from nfsd.services import Identity, Services
-from nfsd.state.asker import Asker
-from nfsd.state.clients import Client
-from nfsd.state.opens import OpenState
-from nfsd.state.state import State
+from nfsd.state.model import Client, OpenState
+from nfsd.state.tables import State
 from nfsd.vfs import credentials
 from nfsd.vfs.interface import Credentials, Node
 from nfsd.vfs.process import prepare_process
@@ -35,42 +33,13 @@ from xdr.generated import nfs4
 STATEID = nfs4.stateid4(0, bytes(12))
 AUTH_SYS = 1
 LEASE_TIME_S = 90
-NOBODY = Client(clientid=1, family=1, owner=b"", verifier=bytes(8), principal=b"", now=0.0)
-
-
-class FileState(State):
-    """Who may write by which stateid: everybody, unless a test says otherwise."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            secret=bytes(32),
-            epoch=1,
-            lease_time_s=LEASE_TIME_S,
-            clients_max=1,
-            opens_max=1,
-            now=0.0,
-            random_bytes=bytes,
-        )
-        self.refusal: int | None = None
-        self.by_open = True
-
-    def check_io(self, asker: Asker, stateid: nfs4.stateid4, node: Node, write: bool) -> OpenState | None:
-        """The open that allows I/O under any stateid, or none, as a test has chosen."""
-        if self.refusal is not None:
-            raise Nfs4Error(self.refusal)
-        return self._held(asker) if self.by_open else None
-
-    def _held(self, asker: Asker) -> OpenState:
-        assert isinstance(asker, FileRequest)
-        held = OpenState(NOBODY, bytes(16), b"", b"", 1, asker.cred)
-        held.access = nfs4.OPEN4_SHARE_ACCESS_BOTH
-        return held
+OTHER = Client(clientid=1, family=1, owner=b"", verifier=bytes(8), principal=b"", now=1.0)
 
 
 class FileRequest(Request):
     """What the operations on files use of a request; nothing of it has to survive."""
 
-    __slots__ = ("cred", "root", "lost", "files")
+    __slots__ = ("cred", "root", "lost")
 
     def __init__(self, namespace: Namespace, minor: int = 1) -> None:
         root = namespace.root()
@@ -78,7 +47,10 @@ class FileRequest(Request):
         self.lease_time_s = LEASE_TIME_S
         self.now = 1.0
         self.cred = Credentials(os.geteuid(), os.getegid(), ())
-        self.state = self.files = FileState()
+        self.state = State(
+            secret=bytes(32), epoch=1, lease_time_s=LEASE_TIME_S, clients_max=1, opens_max=1, now=0.0,
+            random_bytes=bytes,
+        )  # fmt: skip
         self.lost = 0
         verifier = WriteVerifier(secret=bytes(32), boot_id=b"boot", node="", losses=0)
         self.services = Services(
@@ -103,6 +75,12 @@ class FileRequest(Request):
     def writes_lost(self) -> None:
         """Count it."""
         self.lost += 1
+
+    def deny_io(self, node: Node) -> None:
+        """Somebody has the object open and denies everything to everybody else."""
+        held = OpenState(OTHER, bytes(16), node.handle, b"other", 1, self.cred)
+        held.access = held.deny = nfs4.OPEN4_SHARE_ACCESS_BOTH
+        self.state.filter.add_open(held)
 
     def as_caller(self, node: Node, *, reading: bool = False) -> Credentials:
         """The test's caller."""
@@ -178,6 +156,3 @@ def drive(steps: Generator[Any, Any, Any]) -> Any:
             value = wait.work()
         except OSError as error:
             failure = error
-
-
-FakeCompound = FileRequest

@@ -11,7 +11,7 @@ import pytest
 from nfsd.attributes import SetAttrs
 from nfsd.errors import Nfs4Error
 from nfsd.ops import attributes as ops
-from tests.ops.files import STATEID, FakeCompound, acting_as, serve, status_of
+from tests.ops.files import STATEID, FileRequest, acting_as, serve, status_of
 from xdr.generated import nfs4
 
 SIZE, MODE = 1 << nfs4.FATTR4_SIZE, 1 << nfs4.FATTR4_MODE
@@ -20,7 +20,7 @@ ALL = 0x3F
 
 
 @pytest.fixture
-def c(tmp_path: Path) -> FakeCompound:
+def c(tmp_path: Path) -> FileRequest:
     (tmp_path / "file").write_bytes(b"12345")
     (tmp_path / "file").chmod(0o640)
     (tmp_path / "dir").mkdir()
@@ -33,26 +33,26 @@ def setattr_args(mask: int, values: bytes) -> nfs4.SETATTR4args:
     return nfs4.SETATTR4args(STATEID, nfs4.fattr4(mask, values))
 
 
-def getattr_of(c: FakeCompound, mask: int) -> nfs4.fattr4:
+def getattr_of(c: FileRequest, mask: int) -> nfs4.fattr4:
     unpacker = nfs4.Nfs4Unpacker(ops.op_getattr(c, nfs4.GETATTR4args(mask)))
     fattr = unpacker.unpack_fattr4()
     unpacker.done()
     return fattr
 
 
-def test_getattr(c: FakeCompound) -> None:
+def test_getattr(c: FileRequest) -> None:
     """GETATTR's result is an encoded fattr4."""
     c.at(b"file")
     assert getattr_of(c, SIZE | MODE) == nfs4.fattr4(SIZE | MODE, struct.pack(">QI", 5, 0o640))
     assert getattr_of(c, 0) == nfs4.fattr4(0, b"")
 
 
-def test_getattr_write_only(c: FakeCompound) -> None:
+def test_getattr_write_only(c: FileRequest) -> None:
     """A write-only attribute is INVAL."""
     assert status_of(ops.op_getattr, c, nfs4.GETATTR4args(MTIME)) == nfs4.NFS4ERR_INVAL
 
 
-def test_setattr_everything(c: FakeCompound, tmp_path: Path) -> None:
+def test_setattr_everything(c: FileRequest, tmp_path: Path) -> None:
     """All that was set is in the answer's mask, and on the file."""
     c.at(b"file")
     uid = b"%d" % os.geteuid()
@@ -64,7 +64,7 @@ def test_setattr_everything(c: FakeCompound, tmp_path: Path) -> None:
     assert (st.st_size, st.st_mode & 0o7777, st.st_mtime_ns) == (9, 0o4700, 1000 * 10**9 + 7)
 
 
-def test_setattr_changes_change(c: FakeCompound) -> None:
+def test_setattr_changes_change(c: FileRequest) -> None:
     """Every SETATTR, however soon after the last, gives another change attribute."""
     c.at(b"file")
     seen = set()
@@ -74,11 +74,10 @@ def test_setattr_changes_change(c: FakeCompound) -> None:
     assert len(seen) == 4
 
 
-def test_setattr_size_needs_the_stateid(c: FakeCompound) -> None:
+def test_setattr_size_needs_the_stateid(c: FileRequest) -> None:
     """The stateid is asked for a size and for nothing else."""
-    c.at(b"file")
-    c.state.refusal = nfs4.NFS4ERR_OPENMODE
-    assert status_of(ops.op_setattr, c, setattr_args(SIZE, bytes(8))) == nfs4.NFS4ERR_OPENMODE
+    c.deny_io(c.at(b"file"))
+    assert status_of(ops.op_setattr, c, setattr_args(SIZE, bytes(8))) == nfs4.NFS4ERR_LOCKED
     assert status_of(ops.op_setattr, c, setattr_args(MODE, bytes(4))) == nfs4.NFS4_OK
 
 
@@ -91,20 +90,20 @@ def test_setattr_size_needs_the_stateid(c: FakeCompound) -> None:
         (b"fifo", 1, nfs4.NFS4ERR_WRONG_TYPE),
     ],
 )
-def test_setattr_size_of_no_file(c: FakeCompound, name: bytes, minor: int, status: int) -> None:
+def test_setattr_size_of_no_file(c: FileRequest, name: bytes, minor: int, status: int) -> None:
     """Only regular files have a size to set."""
     c.minor = minor
     c.at(name)
     assert status_of(ops.op_setattr, c, setattr_args(SIZE, bytes(8))) == status
 
 
-def test_setattr_mode_of_a_symlink(c: FakeCompound) -> None:
+def test_setattr_mode_of_a_symlink(c: FileRequest) -> None:
     """A symbolic link's mode is left alone without an error, and not reported as set."""
     c.at(b"link")
     assert ops.op_setattr(c, setattr_args(MODE, struct.pack(">I", 0o600))) == 0
 
 
-def test_setattr_partly(c: FakeCompound, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setattr_partly(c: FileRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure in the middle reports what was set before it."""
     node = c.at(b"file")
     real = node.fs.setattr
@@ -129,7 +128,7 @@ def test_setattr_read_only_export(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="acting as another user needs root")
 @pytest.mark.parametrize("size", [0, 4096])
-def test_creation_keeps_setid_bits(c: FakeCompound, tmp_path: Path, size: int) -> None:
+def test_creation_keeps_setid_bits(c: FileRequest, tmp_path: Path, size: int) -> None:
     """A new file has the set-id bits that it was made with, whatever size was asked for at once."""
     tmp_path.chmod(0o777)
     wanted = SetAttrs(SIZE | MODE)
@@ -141,7 +140,7 @@ def test_creation_keeps_setid_bits(c: FakeCompound, tmp_path: Path, size: int) -
     assert (st.st_size, st.st_mode & 0o7777, st.st_uid) == (size, 0o6755, 1000)
 
 
-def test_creation_keeps_the_verifier(c: FakeCompound) -> None:
+def test_creation_keeps_the_verifier(c: FileRequest) -> None:
     """Size 0 leaves the times of a new file alone: an exclusive create keeps its verifier there."""
     node, _created = c.root.fs.create(c.root, b"new", c.cred, 0o600, verifier=b"verifier")
     wanted = SetAttrs(SIZE)
@@ -150,7 +149,7 @@ def test_creation_keeps_the_verifier(c: FakeCompound) -> None:
     assert c.root.fs.create(c.root, b"new", c.cred, 0o600, verifier=b"verifier") == (node, False)
 
 
-def test_verify(c: FakeCompound) -> None:
+def test_verify(c: FileRequest) -> None:
     """VERIFY fails where NVERIFY goes on, and the other way round."""
     c.at(b"file")
     right = nfs4.fattr4(SIZE, struct.pack(">Q", 5))
@@ -161,7 +160,7 @@ def test_verify(c: FakeCompound) -> None:
     assert status_of(ops.op_nverify, c, nfs4.NVERIFY4args(wrong)) == nfs4.NFS4_OK
 
 
-def test_access_meaningful_bits(c: FakeCompound) -> None:
+def test_access_meaningful_bits(c: FileRequest) -> None:
     """Bits without meaning for the object are not supported; 4.2 adds those of extended attributes."""
     for minor, extra in ((0, 0), (1, 0), (2, 0x1C0)):
         c.minor = minor
@@ -174,7 +173,7 @@ def test_access_meaningful_bits(c: FakeCompound) -> None:
             assert answer.supported == ALL & ~(nfs4.ACCESS4_LOOKUP | nfs4.ACCESS4_DELETE) | extra
 
 
-def test_access_subsets(c: FakeCompound) -> None:
+def test_access_subsets(c: FileRequest) -> None:
     """For every request: access is within supported is within the request."""
     for name in (b"dir", b"file"):
         c.at(name)
@@ -183,7 +182,7 @@ def test_access_subsets(c: FakeCompound) -> None:
             assert answer.supported & ~wanted == 0 == answer.access & ~answer.supported
 
 
-def test_access_by_the_kernel(c: FakeCompound) -> None:
+def test_access_by_the_kernel(c: FileRequest) -> None:
     """A file that may be read and written and not executed."""
     c.at(b"file")
     expected = nfs4.ACCESS4_READ | nfs4.ACCESS4_MODIFY | nfs4.ACCESS4_EXTEND

@@ -11,7 +11,7 @@ import pytest
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops import directory, links
-from tests.ops.files import AUTH_SYS, FakeCompound, acting_as, make_namespace, serve, status_of
+from tests.ops.files import AUTH_SYS, FileRequest, acting_as, make_namespace, serve, status_of
 from xdr.generated import nfs4
 
 MODE = 1 << nfs4.FATTR4_MODE
@@ -26,7 +26,7 @@ BAD_NAMES = [
 
 
 @pytest.fixture
-def c(tmp_path: Path) -> FakeCompound:
+def c(tmp_path: Path) -> FileRequest:
     (tmp_path / "file").write_bytes(b"12345")
     (tmp_path / "dir").mkdir()
     (tmp_path / "full").mkdir()
@@ -39,7 +39,7 @@ def c(tmp_path: Path) -> FakeCompound:
 # -- LOOKUP, LOOKUPP, READLINK, SECINFO ----------------------------------------------------------------
 
 
-def test_lookup_and_lookupp(c: FakeCompound) -> None:
+def test_lookup_and_lookupp(c: FileRequest) -> None:
     """LOOKUP goes down, LOOKUPP back up to the same object."""
     directory.op_lookup(c, nfs4.LOOKUP4args(b"full"))
     assert c.node() is not c.root
@@ -49,7 +49,7 @@ def test_lookup_and_lookupp(c: FakeCompound) -> None:
 
 
 @pytest.mark.parametrize(("name", "status"), BAD_NAMES)
-def test_bad_names(c: FakeCompound, name: bytes, status: int) -> None:
+def test_bad_names(c: FileRequest, name: bytes, status: int) -> None:
     """Every operation that takes a name refuses the same ones."""
     fattr = nfs4.fattr4(0, b"")
     assert status_of(directory.op_lookup, c, nfs4.LOOKUP4args(name)) == status
@@ -66,7 +66,7 @@ def test_bad_names(c: FakeCompound, name: bytes, status: int) -> None:
 
 
 @pytest.mark.parametrize("name", [b"file", b"fifo", b"link"])
-def test_not_a_directory(c: FakeCompound, name: bytes) -> None:
+def test_not_a_directory(c: FileRequest, name: bytes) -> None:
     """Names are looked up in directories only; a symbolic link has its own error in LOOKUP(P)."""
     passing = nfs4.NFS4ERR_SYMLINK if name == b"link" else nfs4.NFS4ERR_NOTDIR
     c.at(name)
@@ -80,13 +80,13 @@ def test_not_a_directory(c: FakeCompound, name: bytes) -> None:
     assert status_of(directory.op_readdir, c, readdir_args()) == nfs4.NFS4ERR_NOTDIR
 
 
-def test_lookup_no_such_name(c: FakeCompound) -> None:
+def test_lookup_no_such_name(c: FileRequest) -> None:
     """A name that does not exist is NOENT, and the current file handle stays."""
     assert status_of(directory.op_lookup, c, nfs4.LOOKUP4args(b"none")) == nfs4.NFS4ERR_NOENT
     assert c.node() is c.root
 
 
-def test_readlink(c: FakeCompound) -> None:
+def test_readlink(c: FileRequest) -> None:
     """A symbolic link's target; other objects have none."""
     c.at(b"link")
     assert links.op_readlink(c, None).link == b"file"
@@ -96,7 +96,7 @@ def test_readlink(c: FakeCompound) -> None:
     assert status_of(links.op_readlink, c) == nfs4.NFS4ERR_INVAL
 
 
-def test_secinfo_uses_up_the_file_handle(c: FakeCompound) -> None:
+def test_secinfo_uses_up_the_file_handle(c: FileRequest) -> None:
     """From 4.1 on SECINFO leaves no current file handle (RFC 8881 2.6.3.1.1.8)."""
     for minor in (0, 1):
         c.minor, c.current = minor, c.root
@@ -105,7 +105,7 @@ def test_secinfo_uses_up_the_file_handle(c: FakeCompound) -> None:
         assert (c.current is None) == bool(minor)
 
 
-def test_secinfo_no_name(c: FakeCompound) -> None:
+def test_secinfo_no_name(c: FileRequest) -> None:
     """Of the current object, of its parent; the root has no parent."""
     assert directory.op_secinfo_no_name(c, nfs4.SECINFO_STYLE4_CURRENT_FH)
     assert c.current is None
@@ -124,7 +124,7 @@ def test_secinfo_no_name(c: FakeCompound) -> None:
     [(nfs4.NF4DIR, stat.S_IFDIR), (nfs4.NF4SOCK, stat.S_IFSOCK), (nfs4.NF4FIFO, stat.S_IFIFO),
      (nfs4.NF4LNK, stat.S_IFLNK)],
 )  # fmt: skip
-def test_create(c: FakeCompound, tmp_path: Path, kind: int, bits: int) -> None:
+def test_create(c: FileRequest, tmp_path: Path, kind: int, bits: int) -> None:
     """The new object is current, the directory's change grows, a second one of the name is EXIST."""
     args = nfs4.CREATE4args(
         nfs4.createtype4(kind, linkdata=b"/etc/X11" if kind == nfs4.NF4LNK else None),
@@ -140,7 +140,7 @@ def test_create(c: FakeCompound, tmp_path: Path, kind: int, bits: int) -> None:
     assert status_of(directory.op_create, c, args) == nfs4.NFS4ERR_EXIST
 
 
-def test_create_device(c: FakeCompound, tmp_path: Path) -> None:
+def test_create_device(c: FileRequest, tmp_path: Path) -> None:
     """A device gets its numbers; those the kernel cannot hold are INVAL."""
     fattr = nfs4.fattr4(0, b"")
     if os.geteuid() == 0:
@@ -152,7 +152,7 @@ def test_create_device(c: FakeCompound, tmp_path: Path) -> None:
     assert status_of(directory.op_create, c, nfs4.CREATE4args(made, b"bad", fattr)) == nfs4.NFS4ERR_INVAL
 
 
-def test_create_refusals(c: FakeCompound) -> None:
+def test_create_refusals(c: FileRequest) -> None:
     """Regular files and unknown types are BADTYPE; empty targets and read-only attributes INVAL."""
 
     def status(kind: int, mask: int = 0, values: bytes = b"", **more: bytes) -> int:
@@ -168,7 +168,7 @@ def test_create_refusals(c: FakeCompound) -> None:
     assert status(nfs4.NF4DIR, 1 << nfs4.FATTR4_ACL, bytes(4)) == nfs4.NFS4ERR_ATTRNOTSUPP
 
 
-def test_remove(c: FakeCompound, tmp_path: Path) -> None:
+def test_remove(c: FileRequest, tmp_path: Path) -> None:
     """Files and empty directories go; full ones and missing names do not."""
     for name in (b"file", b"dir", b"link"):
         info = directory.op_remove(c, nfs4.REMOVE4args(name)).cinfo
@@ -190,7 +190,7 @@ def test_read_only_export(tmp_path: Path) -> None:
 # -- LINK and RENAME -----------------------------------------------------------------------------------
 
 
-def test_link(c: FakeCompound, tmp_path: Path) -> None:
+def test_link(c: FileRequest, tmp_path: Path) -> None:
     """One more name; not for directories, not over a name, not into a file."""
     c.saved, c.current = c.at(b"file"), c.root
     links.op_link(c, nfs4.LINK4args(b"second"))
@@ -202,11 +202,11 @@ def test_link(c: FakeCompound, tmp_path: Path) -> None:
     assert status_of(links.op_link, c, nfs4.LINK4args(b"x")) == nfs4.NFS4ERR_NOTDIR
 
 
-def test_between_exports(c: FakeCompound, tmp_path: Path) -> None:
+def test_between_exports(c: FileRequest, tmp_path: Path) -> None:
     """Neither links nor renames cross from one export into another."""
     (tmp_path / "other").mkdir()
     exports = (f"{tmp_path}/{path},no_root_squash" for path in ("full=/a", "other=/b"))
-    c = FakeCompound(make_namespace(*exports))
+    c = FileRequest(make_namespace(*exports))
     c.saved = c.at(b"a", b"inner")
     c.at(b"b")
     assert status_of(links.op_link, c, nfs4.LINK4args(b"x")) == nfs4.NFS4ERR_XDEV
@@ -215,12 +215,12 @@ def test_between_exports(c: FakeCompound, tmp_path: Path) -> None:
     assert status_of(links.op_rename, c, nfs4.RENAME4args(b"inner", b"x")) == nfs4.NFS4ERR_XDEV
 
 
-def rename(c: FakeCompound, old: bytes, new: bytes) -> nfs4.RENAME4resok:
+def rename(c: FileRequest, old: bytes, new: bytes) -> nfs4.RENAME4resok:
     c.saved = c.current = c.root
     return links.op_rename(c, nfs4.RENAME4args(old, new))
 
 
-def test_rename(c: FakeCompound, tmp_path: Path) -> None:
+def test_rename(c: FileRequest, tmp_path: Path) -> None:
     """A name moves between directories, both of which change."""
     c.saved, c.current = c.root, c.at(b"dir")
     answer = links.op_rename(c, nfs4.RENAME4args(b"file", b"moved"))
@@ -229,7 +229,7 @@ def test_rename(c: FakeCompound, tmp_path: Path) -> None:
         assert info.before < info.after
 
 
-def test_rename_to_itself(c: FakeCompound, tmp_path: Path) -> None:
+def test_rename_to_itself(c: FileRequest, tmp_path: Path) -> None:
     """A rename onto the same object, by the same name or another, changes nothing."""
     os.link(tmp_path / "file", tmp_path / "second")
     for old, new in ((b"file", b"file"), (b"file", b"second"), (b"dir", b"dir")):
@@ -239,7 +239,7 @@ def test_rename_to_itself(c: FakeCompound, tmp_path: Path) -> None:
     assert (tmp_path / "second").exists()
 
 
-def test_rename_over(c: FakeCompound, tmp_path: Path) -> None:
+def test_rename_over(c: FileRequest, tmp_path: Path) -> None:
     """Over what is of the same kind and empty; else the errors of the RFC."""
 
     def status(old: bytes, new: bytes) -> int:
@@ -265,7 +265,7 @@ def readdir_args(
     return nfs4.READDIR4args(cookie, verifier, dircount, maxcount, mask)
 
 
-def read(c: FakeCompound, args: nfs4.READDIR4args) -> tuple[list[tuple[int, bytes, nfs4.fattr4]], bool]:
+def read(c: FileRequest, args: nfs4.READDIR4args) -> tuple[list[tuple[int, bytes, nfs4.fattr4]], bool]:
     data = directory.op_readdir(c, args)
     assert len(data) <= args.maxcount
     unpacker = nfs4.Nfs4Unpacker(data)
@@ -278,7 +278,7 @@ def read(c: FakeCompound, args: nfs4.READDIR4args) -> tuple[list[tuple[int, byte
     return entries, eof
 
 
-def test_readdir_names(c: FakeCompound) -> None:
+def test_readdir_names(c: FileRequest) -> None:
     """Every name once, without the dots."""
     entries, eof = read(c, readdir_args())
     assert eof
@@ -286,7 +286,7 @@ def test_readdir_names(c: FakeCompound) -> None:
     assert {(fattr.attrmask, fattr.attr_vals) for _, _, fattr in entries} == {(0, b"")}
 
 
-def test_readdir_empty(c: FakeCompound) -> None:
+def test_readdir_empty(c: FileRequest) -> None:
     """An empty directory takes 16 bytes, and 15 are TOOSMALL."""
     c.at(b"dir")
     assert read(c, readdir_args(maxcount=16)) == ([], True)
@@ -294,7 +294,7 @@ def test_readdir_empty(c: FakeCompound) -> None:
         assert status_of(directory.op_readdir, c, readdir_args(maxcount=maxcount)) == nfs4.NFS4ERR_TOOSMALL
 
 
-def test_readdir_pieces(c: FakeCompound, tmp_path: Path) -> None:
+def test_readdir_pieces(c: FileRequest, tmp_path: Path) -> None:
     """However small the pieces, all names come, each once, within maxcount and dircount."""
     names = sorted(b"name%03d" % number for number in range(200))
     for name in names:
@@ -312,12 +312,12 @@ def test_readdir_pieces(c: FakeCompound, tmp_path: Path) -> None:
         assert sorted(found) == names
 
 
-def test_readdir_first_entry_too_large(c: FakeCompound) -> None:
+def test_readdir_first_entry_too_large(c: FileRequest) -> None:
     """maxcount below the first entry is TOOSMALL, not an empty answer."""
     assert status_of(directory.op_readdir, c, readdir_args(maxcount=40)) == nfs4.NFS4ERR_TOOSMALL
 
 
-def test_readdir_attributes(c: FakeCompound, tmp_path: Path) -> None:
+def test_readdir_attributes(c: FileRequest, tmp_path: Path) -> None:
     """Each entry has the attributes asked for, its own file handle among them."""
     mask = 1 << nfs4.FATTR4_RDATTR_ERROR | 1 << nfs4.FATTR4_FILEHANDLE | 1 << nfs4.FATTR4_FILEID
     entries, _ = read(c, readdir_args(mask=mask))
@@ -328,13 +328,13 @@ def test_readdir_attributes(c: FakeCompound, tmp_path: Path) -> None:
         assert fattr == nfs4.fattr4(mask, struct.pack(">I", 0) + handle + fileid)
 
 
-def test_readdir_rdattr_error_alone(c: FakeCompound) -> None:
+def test_readdir_rdattr_error_alone(c: FileRequest) -> None:
     """rdattr_error asked for alone is NFS4_OK for every entry."""
     entries, _ = read(c, readdir_args(mask=1 << nfs4.FATTR4_RDATTR_ERROR))
     assert {fattr.attr_vals for _, _, fattr in entries} == {bytes(4)}
 
 
-def test_readdir_unreadable_entries(c: FakeCompound, tmp_path: Path) -> None:
+def test_readdir_unreadable_entries(c: FileRequest, tmp_path: Path) -> None:
     """A directory without search permission: errors in the entries, or of the operation if not asked for."""
     if os.geteuid() != 0:
         pytest.skip("needs root to act as somebody else")
@@ -350,7 +350,7 @@ def test_readdir_unreadable_entries(c: FakeCompound, tmp_path: Path) -> None:
     assert without == nfs4.NFS4ERR_ACCESS
 
 
-def test_readdir_refusals(c: FakeCompound) -> None:
+def test_readdir_refusals(c: FileRequest) -> None:
     """Reserved and impossible cookies, foreign verifiers, write-only attributes."""
     for cookie in (1, 2, (1 << 64) - 1):
         assert status_of(directory.op_readdir, c, readdir_args(cookie)) == nfs4.NFS4ERR_BAD_COOKIE
@@ -360,7 +360,7 @@ def test_readdir_refusals(c: FakeCompound) -> None:
     assert status_of(directory.op_readdir, c, write_only) == nfs4.NFS4ERR_INVAL
 
 
-def test_check_name_other_bytes(c: FakeCompound) -> None:
+def test_check_name_other_bytes(c: FileRequest) -> None:
     """Bytes that are not UTF-8 are a name like any other."""
     assert directory.check_name(c.root, b"\xff\xfe") == b"\xff\xfe"
     with pytest.raises(Nfs4Error):

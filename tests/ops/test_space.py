@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from nfsd.ops import space
-from tests.ops.files import STATEID, FakeCompound, drive, serve, status_of
+from tests.ops.files import STATEID, FileRequest, drive, serve, status_of
 from xdr.generated import nfs4
 
 MIB = 1 << 20
 
 
 @pytest.fixture
-def c(tmp_path: Path) -> FakeCompound:
+def c(tmp_path: Path) -> FileRequest:
     (tmp_path / "file").write_bytes(b"x" * MIB)
     (tmp_path / "dir").mkdir()
     (tmp_path / "link").symlink_to("file")
@@ -32,12 +32,12 @@ def deallocate(offset: int, length: int) -> nfs4.DEALLOCATE4args:
     return nfs4.DEALLOCATE4args(STATEID, offset, length)
 
 
-def seek(c: FakeCompound, offset: int, what: int) -> tuple[bool, int]:
+def seek(c: FileRequest, offset: int, what: int) -> tuple[bool, int]:
     answer = space.op_seek(c, nfs4.SEEK4args(STATEID, offset, what))
     return answer.sr_eof, answer.sr_offset
 
 
-def test_allocate_grows(c: FakeCompound, tmp_path: Path) -> None:
+def test_allocate_grows(c: FileRequest, tmp_path: Path) -> None:
     """ALLOCATE takes the space and makes the file as long as the range; the change attribute follows."""
     node = c.node()
     before = node.fs.change(node, node.fs.stat(node))
@@ -48,7 +48,7 @@ def test_allocate_grows(c: FakeCompound, tmp_path: Path) -> None:
     assert node.busy == 0
 
 
-def test_deallocate_makes_a_hole(c: FakeCompound, tmp_path: Path) -> None:
+def test_deallocate_makes_a_hole(c: FileRequest, tmp_path: Path) -> None:
     """DEALLOCATE reads as zeros afterwards and leaves the size; SEEK finds the hole."""
     drive(space.op_deallocate(c, deallocate(65536, 131072)))
     data = (tmp_path / "file").read_bytes()
@@ -57,7 +57,7 @@ def test_deallocate_makes_a_hole(c: FakeCompound, tmp_path: Path) -> None:
     assert seek(c, 65536, nfs4.NFS4_CONTENT_DATA) == (False, 196608)
 
 
-def test_space_bad_ranges(c: FakeCompound) -> None:
+def test_space_bad_ranges(c: FileRequest) -> None:
     """Empty ranges are INVAL, ranges beyond the largest file FBIG."""
     assert status_of(space.op_allocate, c, allocate(0, 0)) == nfs4.NFS4ERR_INVAL
     limit = c.node().fs.file_size_max
@@ -66,7 +66,7 @@ def test_space_bad_ranges(c: FakeCompound) -> None:
     assert status_of(space.op_allocate, c, allocate((1 << 64) - 1, (1 << 64) - 1)) == nfs4.NFS4ERR_FBIG
 
 
-def test_space_of_no_file(c: FakeCompound) -> None:
+def test_space_of_no_file(c: FileRequest) -> None:
     """Directories are ISDIR, other objects WRONG_TYPE."""
     for name, status in ((b"dir", nfs4.NFS4ERR_ISDIR), (b"link", nfs4.NFS4ERR_WRONG_TYPE)):
         c.at(name)
@@ -75,15 +75,15 @@ def test_space_of_no_file(c: FakeCompound) -> None:
         assert status_of(space.op_seek, c, args) == status
 
 
-def test_space_needs_the_stateid(c: FakeCompound) -> None:
+def test_space_needs_the_stateid(c: FileRequest) -> None:
     """A stateid that does not allow it stops every one of them."""
-    c.state.refusal = nfs4.NFS4ERR_BAD_STATEID
-    assert status_of(space.op_allocate, c, allocate(0, 1)) == nfs4.NFS4ERR_BAD_STATEID
+    c.deny_io(c.node())
+    assert status_of(space.op_allocate, c, allocate(0, 1)) == nfs4.NFS4ERR_LOCKED
     args = nfs4.SEEK4args(STATEID, 0, nfs4.NFS4_CONTENT_DATA)
-    assert status_of(space.op_seek, c, args) == nfs4.NFS4ERR_BAD_STATEID
+    assert status_of(space.op_seek, c, args) == nfs4.NFS4ERR_LOCKED
 
 
-def test_allocate_failed_sync(c: FakeCompound, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_allocate_failed_sync(c: FileRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the disk fails, the verifier changes: others' unstable data may be lost with ours."""
 
     def failing(fd: int) -> None:
@@ -95,7 +95,7 @@ def test_allocate_failed_sync(c: FakeCompound, monkeypatch: pytest.MonkeyPatch) 
     assert c.node().busy == 0
 
 
-def test_seek_ends(c: FakeCompound, tmp_path: Path) -> None:
+def test_seek_ends(c: FileRequest, tmp_path: Path) -> None:
     """The end of the file is a hole; beyond it is NXIO; a trailing hole has no data."""
     assert seek(c, 5, nfs4.NFS4_CONTENT_DATA) == (False, 5)
     assert seek(c, 5, nfs4.NFS4_CONTENT_HOLE) == (True, MIB)
@@ -105,7 +105,7 @@ def test_seek_ends(c: FakeCompound, tmp_path: Path) -> None:
     assert seek(c, MIB, nfs4.NFS4_CONTENT_DATA) == (True, 2 * MIB)
 
 
-def test_io_advise(c: FakeCompound) -> None:
+def test_io_advise(c: FileRequest) -> None:
     """Hints about a range are honoured, those about the order of access are not claimed."""
     honoured = 1 << nfs4.IO_ADVISE4_WILLNEED | 1 << nfs4.IO_ADVISE4_DONTNEED
     ask = honoured | 1 << nfs4.IO_ADVISE4_RANDOM | 1 << 40

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from nfsd.ops import xattr
-from tests.ops.files import FakeCompound, serve, status_of
+from tests.ops.files import FileRequest, serve, status_of
 from xdr.generated import nfs4
 
 
 @pytest.fixture
-def c(tmp_path: Path) -> FakeCompound:
+def c(tmp_path: Path) -> FileRequest:
     (tmp_path / "file").write_bytes(b"")
     compound = serve(tmp_path, 2)
     if not compound.root.fs.has_xattrs:
@@ -25,7 +25,7 @@ def set_args(name: bytes, value: bytes, option: int = nfs4.SETXATTR4_EITHER) -> 
     return nfs4.SETXATTR4args(option, name, value)
 
 
-def test_setxattr_options(c: FakeCompound) -> None:
+def test_setxattr_options(c: FileRequest) -> None:
     """CREATE wants it absent, REPLACE present, EITHER does not care."""
     create, replace = nfs4.SETXATTR4_CREATE, nfs4.SETXATTR4_REPLACE
     assert status_of(xattr.op_setxattr, c, set_args(b"user.a", b"1", replace)) == nfs4.NFS4ERR_NOXATTR
@@ -37,7 +37,7 @@ def test_setxattr_options(c: FakeCompound) -> None:
     assert xattr.op_getxattr(c, nfs4.GETXATTR4args(b"user.a")) == b"4"
 
 
-def test_getxattr_and_removexattr_missing(c: FakeCompound) -> None:
+def test_getxattr_and_removexattr_missing(c: FileRequest) -> None:
     """A name that is not there is NOXATTR."""
     assert status_of(xattr.op_getxattr, c, nfs4.GETXATTR4args(b"a")) == nfs4.NFS4ERR_NOXATTR
     assert status_of(xattr.op_removexattr, c, nfs4.REMOVEXATTR4args(b"a")) == nfs4.NFS4ERR_NOXATTR
@@ -46,7 +46,7 @@ def test_getxattr_and_removexattr_missing(c: FakeCompound) -> None:
     assert info.before < info.after
 
 
-def test_xattr_names(c: FakeCompound) -> None:
+def test_xattr_names(c: FileRequest) -> None:
     """Empty, overlong and NUL-bearing names, and values nothing can hold."""
     for name, status in ((b"", nfs4.NFS4ERR_INVAL), (b"a" * 251, nfs4.NFS4ERR_NAMETOOLONG),
                          (b"a\0", nfs4.NFS4ERR_BADCHAR)):  # fmt: skip
@@ -54,7 +54,7 @@ def test_xattr_names(c: FakeCompound) -> None:
     assert status_of(xattr.op_setxattr, c, set_args(b"a", bytes(65537))) == nfs4.NFS4ERR_XATTR2BIG
 
 
-def test_listxattrs(c: FakeCompound) -> None:
+def test_listxattrs(c: FileRequest) -> None:
     """Names in pieces within maxcount, eof with the last one."""
     assert xattr.op_listxattrs(c, nfs4.LISTXATTRS4args(0, 16)) == nfs4.LISTXATTRS4resok(0, [], True)
     names = [b"name%d" % number for number in range(6)]
@@ -72,7 +72,7 @@ def test_listxattrs(c: FakeCompound) -> None:
     assert found == names
 
 
-def test_listxattrs_refusals(c: FakeCompound) -> None:
+def test_listxattrs_refusals(c: FileRequest) -> None:
     """A maxcount below one name is TOOSMALL, a cookie beyond the last BAD_COOKIE."""
     xattr.op_setxattr(c, set_args(b"name", b"v"))
     for maxcount in (0, 15, 23):

@@ -42,16 +42,12 @@ def module_of(file: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def is_for_types_only(node: ast.stmt) -> bool:
-    """Whether this is an `if TYPE_CHECKING:` block: its imports never happen."""
-    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
-
-
 def imports_in(body: list[ast.stmt], package: str) -> Iterator[tuple[int, str]]:
-    """(line, dotted name) of every import that happens, those inside functions too."""
+    """(line, dotted name) of every import, those inside functions and those for annotations only too.
+
+    What a module names in its annotations, it knows.
+    """
     for statement in body:
-        if is_for_types_only(statement):
-            continue
         for node in ast.walk(statement):
             if isinstance(node, ast.Import):
                 for alias in node.names:
@@ -66,7 +62,7 @@ def imports_in(body: list[ast.stmt], package: str) -> Iterator[tuple[int, str]]:
 
 
 def imports_of(file: Path) -> list[tuple[int, str]]:
-    """Every import of the file that happens at run time."""
+    """Every import of the file."""
     tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
     module = module_of(file)
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
@@ -180,3 +176,60 @@ def test_nobody_knows_the_server() -> None:
         if name == ROOT_OF_COMPOSITION or name.startswith(f"{ROOT_OF_COMPOSITION}.")
     }
     assert knows <= {"nfsd.cli.serve"}
+
+
+def graph(*rooms: str) -> dict[str, set[str]]:
+    """Every module of the rooms with the modules that it imports.
+
+    A package's own module counts as the package: what it only hands on, its users import from there.
+    """
+    modules = {module_of(file): file for room in rooms for file in files(room)}
+    found: dict[str, set[str]] = {}
+    for module, file in modules.items():
+        found[module] = {
+            known
+            for _line, name in imports_of(file)
+            if (known := name if name in modules else name.rpartition(".")[0]) in modules and known != module
+        }
+    return found
+
+
+def circles(edges: dict[str, set[str]]) -> list[set[str]]:
+    """The sets of modules that import each other, by way of any number of others (Tarjan's algorithm)."""
+    numbers: dict[str, int] = {}
+    lows: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[set[str]] = []
+
+    def visit(module: str) -> None:
+        numbers[module] = lows[module] = len(numbers)
+        stack.append(module)
+        for other in sorted(edges[module]):
+            if other not in numbers:
+                visit(other)
+                lows[module] = min(lows[module], lows[other])
+            elif other in stack:
+                lows[module] = min(lows[module], numbers[other])
+        if lows[module] == numbers[module]:
+            at = stack.index(module)
+            together = set(stack[at:])
+            del stack[at:]
+            if len(together) > 1:
+                found.append(together)
+
+    for module in sorted(edges):
+        if module not in numbers:
+            visit(module)
+    return found
+
+
+def test_no_circles() -> None:
+    """No module imports itself by way of others, annotations included."""
+    found = circles(graph("xdr", "statestore", "nfsd"))
+    assert not found, "\n".join(", ".join(sorted(circle)) for circle in found)
+
+
+def test_circles_are_found() -> None:
+    """A circle of two, one of three, and a chain that is none."""
+    edges = {"a": {"b"}, "b": {"a"}, "c": {"d"}, "d": {"e"}, "e": {"c", "f"}, "f": {"a"}}
+    assert sorted(map(sorted, circles(edges))) == [["a", "b"], ["c", "d", "e"]]

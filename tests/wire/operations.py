@@ -88,6 +88,11 @@ def setattr_(stateid: nfs4.stateid4, values: nfs4.fattr4) -> Op:
     return Op(nfs4.OP_SETATTR, nfs4.SETATTR4args(stateid, values))
 
 
+def symlink(name: bytes, target: bytes) -> Op:
+    """CREATE of a symbolic link."""
+    return Op(nfs4.OP_CREATE, nfs4.CREATE4args(nfs4.createtype4(nfs4.NF4LNK, linkdata=target), name, attrs()))
+
+
 def mkdir(name: bytes) -> Op:
     """CREATE of a directory."""
     return Op(nfs4.OP_CREATE, nfs4.CREATE4args(nfs4.createtype4(nfs4.NF4DIR), name, attrs(mode=0o755)))

@@ -59,8 +59,8 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
         "has format 2, this release reads up to 1; start the newer release, or restore a backup",
     ),
     "newer record": (
-        lambda state: rewrite(state, sound(b"\x05" + bytes(16), 2, b"what is to come")),
-        "has a record of a newer release .*record version 2.*; start that release, or restore a backup",
+        lambda state: rewrite(state, sound(b"\x05" + bytes(16), 3, b"what is to come")),
+        "has a record of a newer release .*record version 3.*; start that release, or restore a backup",
     ),
 }
 

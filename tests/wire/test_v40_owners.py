@@ -325,3 +325,13 @@ def test_lock_owner_on_two_files(locker: Locker40) -> None:
     assert second.stateid.other != locker.stateid.other
     locker.seqid = second.seqid
     assert locker.client.status(*locker.unlocking(0, 10)) == nfs4.NFS4_OK
+
+
+def test_open_name_in_a_symbolic_link(client40: Client40, owner: Owner40, name: bytes) -> None:
+    """A name in a symbolic link is SYMLINK, in a file NOTDIR (RFC 7530 16.16.5)."""
+    made = client40.ok(ops.putfh(client40.directory), ops.symlink(name, b"target"), ops.getfh())[-1]
+    link = ops.open_(b"x", owner=owner.name, clientid=client40.clientid, seqid=owner.next())
+    assert client40.status(ops.putfh(made.resok4.object), link) == nfs4.NFS4ERR_SYMLINK  # type: ignore[attr-defined]
+    opened = owner.open(name + b".file", how=ops.unchecked())
+    file = ops.open_(b"x", owner=owner.name, clientid=client40.clientid, seqid=owner.next())
+    assert client40.status(ops.putfh(opened.handle), file) == nfs4.NFS4ERR_NOTDIR

@@ -86,6 +86,26 @@ class stored_session(XdrValue):
         self.fore = fore
         self.back = back
 
+class stored_open_rest(XdrValue):
+    __slots__ = ("access_seen", "deny_seen", "seqid", "instance", "owner", "uid", "gid", "groups",)
+    access_seen: int
+    deny_seen: int
+    seqid: int
+    instance: int
+    owner: bytes
+    uid: int
+    gid: int
+    groups: list[int]
+    def __init__(self, access_seen: int, deny_seen: int, seqid: int, instance: int, owner: bytes, uid: int, gid: int, groups: list[int]) -> None:
+        self.access_seen = access_seen
+        self.deny_seen = deny_seen
+        self.seqid = seqid
+        self.instance = instance
+        self.owner = owner
+        self.uid = uid
+        self.gid = gid
+        self.groups = groups
+
 class stored_open(XdrValue):
     __slots__ = ("clientid", "access", "deny", "access_seen", "deny_seen", "seqid", "instance", "owner", "object", "uid", "gid", "groups",)
     clientid: int
@@ -139,6 +159,14 @@ class stored_range(XdrValue):
         self.start = start
         self.last = last
         self.exclusive = exclusive
+
+class stored_lock_rest(XdrValue):
+    __slots__ = ("seqid", "instance",)
+    seqid: int
+    instance: int
+    def __init__(self, seqid: int, instance: int) -> None:
+        self.seqid = seqid
+        self.instance = instance
 
 class stored_lock(XdrValue):
     __slots__ = ("seqid", "instance", "owner", "ranges",)
@@ -236,6 +264,8 @@ _u_2QI = (_s := _struct.Struct(">2QI")).unpack_from
 _p_2QI = _s.pack
 _u_3I = (_s := _struct.Struct(">3I")).unpack_from
 _p_3I = _s.pack
+_u_3IQI = (_s := _struct.Struct(">3IQI")).unpack_from
+_p_3IQI = _s.pack
 _u_4I4Q2q4I = (_s := _struct.Struct(">4I4Q2q4I")).unpack_from
 _p_4I4Q2q4I = _s.pack
 _u_5I = (_s := _struct.Struct(">5I")).unpack_from
@@ -248,6 +278,8 @@ _u_8sI = (_s := _struct.Struct(">8sI")).unpack_from
 _p_8sI = _s.pack
 _u_I = (_s := _struct.Struct(">I")).unpack_from
 _p_I = _s.pack
+_u_IQ = (_s := _struct.Struct(">IQ")).unpack_from
+_p_IQ = _s.pack
 _u_IQI = (_s := _struct.Struct(">IQI")).unpack_from
 _p_IQI = _s.pack
 _u_Q12I = (_s := _struct.Struct(">Q12I")).unpack_from
@@ -311,6 +343,22 @@ class StoredPacker(Packer):
             add(_p_Q12I(v.clientid, v.flags, v.callback_program, o1.request_size_max, o1.reply_size_max, o1.reply_cached_max, o1.operations_max, o1.slots, o2.request_size_max, o2.reply_size_max, o2.reply_cached_max, o2.operations_max, o2.slots))
         except _struct_error as error:
             raise unpackable("stored_session", error) from None
+    def pack_stored_open_rest(self, v: stored_open_rest) -> None:
+        add = self._add
+        try:
+            s1 = v.owner
+            n2 = len(s1)
+            if n2 > 1024: raise bad_size("stored_open_rest.owner", n2, 1024)
+            add(_p_3IQI(v.access_seen, v.deny_seen, v.seqid, v.instance, n2))
+            add(s1)
+            if n2 & 3: add(PADDING[n2 & 3])
+            s3 = v.groups
+            n4 = len(s3)
+            if n4 > 16: raise bad_size("stored_open_rest.groups", n4, 16)
+            add(_p_3I(v.uid, v.gid, n4))
+            add(_pack(f">{n4}I", *s3))
+        except _struct_error as error:
+            raise unpackable("stored_open_rest", error) from None
     def pack_stored_open(self, v: stored_open) -> None:
         add = self._add
         try:
@@ -360,6 +408,12 @@ class StoredPacker(Packer):
             add(_p_2QI(v.start, v.last, 1 if v.exclusive else 0))
         except _struct_error as error:
             raise unpackable("stored_range", error) from None
+    def pack_stored_lock_rest(self, v: stored_lock_rest) -> None:
+        add = self._add
+        try:
+            add(_p_IQ(v.seqid, v.instance))
+        except _struct_error as error:
+            raise unpackable("stored_lock_rest", error) from None
     def pack_stored_lock(self, v: stored_lock) -> None:
         add = self._add
         try:
@@ -578,6 +632,36 @@ class StoredUnpacker(Unpacker):
             return r16
         except _struct_error:
             raise truncated("stored_session", self) from None
+    def unpack_stored_open_rest(self) -> stored_open_rest:
+        b = self._buf
+        p = self.position
+        end = self._end
+        try:
+            v1, v2, v3, v4, n5 = _u_3IQI(b, p)
+            p += 24
+            e = p + n5 + (-n5 & 3)
+            if e > end or n5 > 1024: raise bad_length("stored_open_rest.owner", n5, end - p, 1024)
+            v6 = b[p:p + n5]
+            if v6.__class__ is not bytes: v6 = bytes(v6)
+            p = e
+            v7, v8, n9 = _u_3I(b, p)
+            p += 12
+            if n9 * 4 > end - p or n9 > 16: raise bad_length("stored_open_rest.groups", n9, end - p, 16)
+            v10 = list(_unpack_from(f">{n9}I", b, p))
+            p += n9 * 4
+            r11 = _new(stored_open_rest)
+            r11.access_seen = v1
+            r11.deny_seen = v2
+            r11.seqid = v3
+            r11.instance = v4
+            r11.owner = v6
+            r11.uid = v7
+            r11.gid = v8
+            r11.groups = v10
+            self.position = p
+            return r11
+        except _struct_error:
+            raise truncated("stored_open_rest", self) from None
     def unpack_stored_open(self) -> stored_open:
         b = self._buf
         p = self.position
@@ -674,6 +758,19 @@ class StoredUnpacker(Unpacker):
             return r4
         except _struct_error:
             raise truncated("stored_range", self) from None
+    def unpack_stored_lock_rest(self) -> stored_lock_rest:
+        b = self._buf
+        p = self.position
+        try:
+            v1, v2 = _u_IQ(b, p)
+            p += 12
+            r3 = _new(stored_lock_rest)
+            r3.seqid = v1
+            r3.instance = v2
+            self.position = p
+            return r3
+        except _struct_error:
+            raise truncated("stored_lock_rest", self) from None
     def unpack_stored_lock(self) -> stored_lock:
         b = self._buf
         p = self.position

@@ -1,0 +1,450 @@
+"""The fold: protocol state built from its records, one by one, in any order, changes and removals too.
+
+Owns how each kind of record becomes live state.  Loading is the fold of everything that the store has; whoever
+follows a server's changes folds each as it comes.  Must not decide anything, nor change a record.
+
+A record whose holder, session or open is not there yet is kept until that comes.  What is left of such orphans when
+there is nothing more to come lacks what it belongs to.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from nfsd.errors import Nfs4Error
+from nfsd.state import blackouts, locks, records
+from nfsd.state.ids import INSTANCES_KEY, Instances
+from nfsd.state.model import Callback, Client, LockState, OpenState, SeqidOwner, Session
+from nfsd.state.tables import State
+from statestore import (
+    HOLDER,
+    META,
+    OPEN,
+    OWNER,
+    PENDING,
+    RANGE,
+    SLOT,
+    STREAM,
+    ChangeSet,
+    Range,
+    RangeSet,
+    decode_open,
+    decode_ranges,
+)
+from statestore.records import FRAME_SIZE
+from xdr.codec import XdrError
+
+LOAD_ERRORS: Final = (KeyError, XdrError, Nfs4Error, ValueError, IndexError, struct.error)
+"""What `apply` raises for a value that cannot be read."""
+
+KINDS: Final = frozenset({HOLDER, STREAM, SLOT, OWNER, OPEN, RANGE, PENDING, META})
+"""The kinds of record that protocol state consists of."""
+
+_HOLDER_KEY_SIZE, _STREAM_KEY_SIZE, _OPEN_KEY_SIZE = 8, 16, 16
+
+Record = tuple[int, bytes]
+"""The kind and the key of a record."""
+
+
+class Fold:
+    """Folds records into a state, which MUST NOT be changed by anybody else meanwhile.
+
+    `addresses` are where clients came from, by the keys of their records.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.addresses: dict[bytes, str] = {}
+        self._holders = state.filter.holders
+        self._opens = state.filter.opens
+        self._orphans: dict[Record, dict[Record, bytes]] = {}
+        self._parents: dict[Record, Record] = {}
+        self._owners: dict[bytes, SeqidOwner] = {}
+        # NFSv4.0's opens and locks whose owner's record has not come yet.
+        self._unowned: dict[tuple[bytes, bool, bytes], list[OpenState | LockState]] = {}
+        # Owners' names, each once: a client's processes share one, as a rule.
+        self._names: dict[bytes, bytes] = {}
+        self._locks: dict[bytes, LockState] = {}
+        self._apply: dict[int, Callable[[bytes, bytes], None]] = {
+            HOLDER: self._client,
+            STREAM: self._session,
+            SLOT: self._slot,
+            OWNER: self._owner,
+            OPEN: self._open,
+            RANGE: self._range,
+            PENDING: self._pending,
+            META: self._meta,
+        }
+        self._remove: dict[int, Callable[[bytes], None]] = {
+            HOLDER: self._no_client,
+            STREAM: self._no_session,
+            SLOT: self._no_slot,
+            OWNER: self._no_owner,
+            OPEN: self._no_open,
+            RANGE: self._no_range,
+            PENDING: state.filter.pending.discard,
+            META: self._no_meta,
+        }
+
+    def apply(self, kind: int, key: bytes, value: bytes | None) -> None:
+        """Fold one record, or its removal (None), of one of KINDS.
+
+        Raises LOAD_ERRORS for a value that cannot be read; then nothing has changed.
+        """
+        if value is not None:
+            self._apply[kind](key, value)
+        elif (kind, key) in self._parents:
+            self._forget_orphan((kind, key))
+        else:
+            self._remove[kind](key)
+
+    def orphans(self) -> Iterator[tuple[int, bytes, bytes]]:
+        """The kind, key and value of every record whose holder, session or open has not come."""
+        for children in self._orphans.values():
+            for (kind, key), value in children.items():
+                yield kind, key, value
+
+    # -- orphans ------------------------------------------------------------------------------------------
+
+    def _wait_for(self, parent: Record, kind: int, key: bytes, value: bytes) -> None:
+        child = (kind, key)
+        self._forget_orphan(child)
+        self._orphans.setdefault(parent, {})[child] = value
+        self._parents[child] = parent
+
+    def _forget_orphan(self, child: Record) -> None:
+        parent = self._parents.pop(child, None)
+        if parent is not None:
+            waiting = self._orphans[parent]
+            del waiting[child]
+            if not waiting:
+                del self._orphans[parent]
+
+    def _came(self, kind: int, key: bytes) -> None:
+        """A parent has come: fold what waited for it."""
+        for child, value in self._orphans.pop((kind, key), {}).items():
+            del self._parents[child]
+            self._apply[child[0]](child[1], value)
+
+    def _orphan(self, changes: ChangeSet) -> None:
+        """Fold the records of children again whose parent goes: they wait for it to come back."""
+        for stored_key, stored_value in changes.entries.items():
+            assert stored_value is not None
+            self._apply[stored_key[0]](stored_key[1:], stored_value[FRAME_SIZE:])
+
+    # -- clients ------------------------------------------------------------------------------------------
+
+    def _client(self, key: bytes, value: bytes) -> None:
+        kept = records.decode_client(value)
+        client = self._holders.get(key)
+        if client is None:
+            client = Client(
+                clientid=kept.clientid,
+                family=kept.minor,
+                owner=kept.owner,
+                verifier=kept.verifier,
+                principal=kept.principal,
+                now=0.0,
+            )
+            if client.key != key:
+                raise ValueError(f"a client {client.label} under the key {key.hex()}")
+            client.address = self.addresses.get(key, "")
+            self.state.clients.confirm(client)
+            self.state.filter.add_holder(client)
+        client.verifier = kept.verifier
+        client.reclaim_complete = kept.reclaim_complete
+        client.create_sequence = kept.create_sequence
+        client.create_reply = kept.create_reply
+        client.confirm = kept.confirm
+        client.callback = Callback(
+            kept.callback_program, kept.callback_netid, kept.callback_address, kept.callback_ident
+        )
+        if self._orphans:
+            self._came(HOLDER, key)
+
+    def _no_client(self, key: bytes) -> None:
+        client = self._holders.get(key)
+        if client is None:
+            return
+        changes = ChangeSet()
+        for session in list(client.sessions.values()):
+            records.put_session(changes, session)
+            self._put_slots(changes, session)
+            self._drop_session(session)
+        for held in list(client.opens.values()):
+            self._put_open(changes, held)
+            self._drop_open(held)
+        for owner in (*client.open_owners.values(), *client.lock_owners.values()):
+            records.put_owner(changes, owner)
+            self._drop_owner(owner)
+        self.state.clients.remove(client)
+        self.state.filter.remove_holder(client)
+        self._orphan(changes)
+
+    # -- sessions -----------------------------------------------------------------------------------------
+
+    def _session(self, key: bytes, value: bytes) -> None:
+        kept = records.decode_session(value)
+        holder_key = kept.clientid.to_bytes(_HOLDER_KEY_SIZE, "big")
+        client = self._holders.get(holder_key)
+        if client is None:
+            self._wait_for((HOLDER, holder_key), STREAM, key, value)
+            return
+        session = self.state.sessions.get(key)
+        if session is None:
+            session = Session(
+                key,
+                client,
+                flags=kept.flags,
+                callback_program=kept.callback_program,
+                fore=records.channel_of(kept.fore),
+                back=records.channel_of(kept.back),
+            )
+            session.resumed = True
+            self.state.sessions[key] = session
+            client.sessions[key] = session
+            if self._orphans:
+                self._came(STREAM, key)
+        session.flags, session.callback_program = kept.flags, kept.callback_program
+
+    def _no_session(self, key: bytes) -> None:
+        session = self.state.sessions.get(key)
+        if session is not None:
+            changes = ChangeSet()
+            self._put_slots(changes, session)
+            self._drop_session(session)
+            self._orphan(changes)
+
+    def _put_slots(self, changes: ChangeSet, session: Session) -> None:
+        for slot in session.slots:
+            if slot is not None and slot.used:
+                records.put_slot(changes, slot)
+
+    def _drop_session(self, session: Session) -> None:
+        session.destroyed = True
+        del self.state.sessions[session.sessionid]
+        del session.client.sessions[session.sessionid]
+
+    def _slot(self, key: bytes, value: bytes) -> None:
+        session = self.state.sessions.get(key[:_STREAM_KEY_SIZE])
+        if session is None:
+            self._wait_for((STREAM, key[:_STREAM_KEY_SIZE]), SLOT, key, value)
+            return
+        seqid, reply = records.decode_slot(value)
+        slot = session.slot(int.from_bytes(key[_STREAM_KEY_SIZE:], "big"))
+        slot.seqid, slot.reply = seqid, reply
+        slot.resumed = slot.used = True
+
+    def _no_slot(self, key: bytes) -> None:
+        session = self.state.sessions.get(key[:_STREAM_KEY_SIZE])
+        number = int.from_bytes(key[_STREAM_KEY_SIZE:], "big")
+        if session is not None and number < len(session.slots):
+            session.slots[number] = None
+
+    # -- NFSv4.0's owners ---------------------------------------------------------------------------------
+
+    def _owner(self, key: bytes, value: bytes) -> None:
+        kept = records.decode_owner(value)
+        client = self._holders.get(key[:_HOLDER_KEY_SIZE])
+        if client is None:
+            self._wait_for((HOLDER, key[:_HOLDER_KEY_SIZE]), OWNER, key, value)
+            return
+        owner = self._owners.get(key)
+        if owner is None:
+            owner = SeqidOwner(client, kept.owner, kept.is_lock_owner)
+            if owner.key != key:
+                raise ValueError(f"an owner under the key {key.hex()}")
+            self._owners[key] = owner
+            (client.lock_owners if kept.is_lock_owner else client.open_owners)[kept.owner] = owner
+            for held in self._unowned.pop((client.key, kept.is_lock_owner, kept.owner), ()):
+                held.seqid_owner = owner
+                owner.users += 1
+        owner.confirmed = kept.confirmed
+        owner.seqid = kept.seqid
+        owner.operation, owner.status, owner.result = kept.operation, kept.status, kept.result
+        owner.handle = kept.object
+        self.state.closed.pop(owner.closed, None)
+        owner.closed = kept.closed
+        if kept.closed:
+            self.state.closed[kept.closed] = owner
+
+    def _no_owner(self, key: bytes) -> None:
+        owner = self._owners.get(key)
+        if owner is not None:
+            self._drop_owner(owner)
+
+    def _drop_owner(self, owner: SeqidOwner) -> None:
+        """Forget an owner; what it still holds waits for its record to come back."""
+        client = owner.client
+        del self._owners[owner.key]
+        del (client.lock_owners if owner.is_lock_owner else client.open_owners)[owner.owner]
+        self.state.closed.pop(owner.closed, None)
+        if owner.users:
+            for held in client.opens.values():
+                holders: list[OpenState | LockState] = [held, *(held.locks or {}).values()]
+                for each in holders:
+                    if each.seqid_owner is owner:
+                        each.seqid_owner = None
+                        self._link(each, owner.is_lock_owner)
+
+    def _link(self, held: OpenState | LockState, is_lock: bool) -> None:
+        """Give an open or a lock of NFSv4.0 its owner, or have it wait for its owner's record."""
+        client = held.holder
+        owner = (client.lock_owners if is_lock else client.open_owners).get(held.owner)
+        if owner is None:
+            self._unowned.setdefault((client.key, is_lock, held.owner), []).append(held)
+        else:
+            held.seqid_owner = owner
+            owner.users += 1
+
+    def _unlink(self, held: OpenState | LockState, is_lock: bool) -> None:
+        """Take an open or a lock that goes from its owner."""
+        if held.seqid_owner is not None:
+            held.seqid_owner.users -= 1
+            return
+        name = (held.holder.key, is_lock, held.owner)
+        waiting = self._unowned.get(name)
+        if waiting is not None and held in waiting:
+            waiting.remove(held)
+            if not waiting:
+                del self._unowned[name]
+
+    # -- opens and locks ----------------------------------------------------------------------------------
+
+    def _open(self, key: bytes, value: bytes) -> None:
+        holder_key, access, deny, handle, rest = decode_open(value)
+        access_seen, deny_seen, seqid, instance, owner, caller = records.open_rest(rest)
+        client = self._holders.get(holder_key)
+        held = self._opens.get(key)
+        if held is not None:
+            if held.holder is client and held.instance == instance and held.object == handle:
+                self.state.filter.change_open(held, access, deny)
+                held.access_seen, held.deny_seen, held.seqid, held.caller = access_seen, deny_seen, seqid, caller
+                return
+            self._no_open(key)
+        if client is None:
+            self._wait_for((HOLDER, holder_key), OPEN, key, value)
+            return
+        held = OpenState(client, key, handle, self._names.setdefault(owner, owner), instance, caller)
+        held.access, held.deny = access, deny
+        held.access_seen, held.deny_seen = access_seen, deny_seen
+        held.seqid = seqid
+        self.state.filter.add_open(held)
+        self.state.stateids[held.other] = held
+        if not client.family:
+            self._link(held, False)
+        if self._orphans:
+            self._came(OPEN, key)
+
+    def _no_open(self, key: bytes) -> None:
+        held = self._opens.get(key)
+        if held is not None:
+            changes = ChangeSet()
+            for lock in (held.locks or {}).values():
+                records.put_lock(changes, lock)
+            self._drop_open(held)
+            self._orphan(changes)
+
+    def _put_open(self, changes: ChangeSet, held: OpenState) -> None:
+        records.put_open(changes, held)
+        for lock in (held.locks or {}).values():
+            records.put_lock(changes, lock)
+
+    def _drop_open(self, held: OpenState) -> None:
+        for lock in list((held.locks or {}).values()):
+            self._drop_lock(lock)
+        # Nameless objects go by their own records, whatever the filter makes of this one's.
+        pending = held.object in self.state.filter.pending
+        self.state.filter.remove_open(held, ChangeSet())
+        if pending:
+            self.state.filter.pending.add(held.object)
+            self.state.filter.forsaken.discard(held.object)
+        del self.state.stateids[held.other]
+        if not held.holder.family:
+            self._unlink(held, False)
+
+    def _range(self, key: bytes, value: bytes) -> None:
+        owner, ranges, rest = decode_ranges(value)
+        seqid, instance = records.lock_rest(rest)
+        held = self._opens.get(key[:_OPEN_KEY_SIZE])
+        if held is None:
+            self._wait_for((OPEN, key[:_OPEN_KEY_SIZE]), RANGE, key, value)
+            return
+        lock = self._locks.get(key)
+        if lock is not None and lock.instance != instance:
+            self._drop_lock(lock)
+            lock = None
+        if lock is None:
+            lock = LockState(held, owner, instance, self.state.filter.range_set(held.object))
+            if lock.key != key:
+                raise ValueError(f"a lock under the key {key.hex()}")
+            self._locks[key] = lock
+            locks.adopt(self.state, lock)
+            if not held.holder.family:
+                self._link(lock, True)
+            for item in ranges:
+                lock.set(item.start, item.end, item.exclusive)
+        else:
+            self._set_ranges(lock, ranges)
+        lock.seqid = seqid
+
+    def _set_ranges(self, lock: LockState, ranges: list[Range]) -> None:
+        """Put these ranges in the place of a stateid's; the owner's other stateids on the file keep theirs."""
+        if lock.own is not None:
+            lock.own = RangeSet()
+            for item in ranges:
+                lock.own.set(lock.owner_key, item.start, item.end, item.exclusive)
+        self._join_ranges(lock, ranges)
+
+    def _join_ranges(self, lock: LockState, ranges: list[Range]) -> None:
+        """What an owner holds on a file is what all its stateids there hold, `lock` those given."""
+        lock.ranges.clear_owner(lock.owner_key)
+        for other in self.state.locks.get((lock.owner_key, lock.object), ()):
+            held = ranges if other is lock else [] if other.own is None else other.own.owned(lock.owner_key)
+            for item in held:
+                lock.ranges.set(lock.owner_key, item.start, item.end, item.exclusive)
+
+    def _no_range(self, key: bytes) -> None:
+        lock = self._locks.get(key)
+        if lock is not None:
+            self._drop_lock(lock)
+
+    def _drop_lock(self, lock: LockState) -> None:
+        del self._locks[lock.key]
+        if not lock.holder.family:
+            self._unlink(lock, True)
+            lock.seqid_owner = None
+        locks.release(self.state, ChangeSet(), lock)
+        others = self.state.locks.get((lock.owner_key, lock.object))
+        if others:
+            self._join_ranges(others[0], others[0].held())
+
+    # -- the rest -----------------------------------------------------------------------------------------
+
+    def _pending(self, key: bytes, _value: bytes) -> None:
+        self.state.filter.pending.add(key)
+
+    def _meta(self, key: bytes, value: bytes) -> None:
+        if key == INSTANCES_KEY:
+            self.state.instances = Instances.of_stored(value)
+            return
+        holder_key = records.holder_of_address(key)
+        if holder_key is None:
+            blackouts.apply(self.state, key, value)
+            return
+        self.addresses[holder_key] = address = value.decode("ascii")
+        client = self._holders.get(holder_key)
+        if client is not None:
+            client.address = address
+
+    def _no_meta(self, key: bytes) -> None:
+        holder_key = records.holder_of_address(key)
+        if holder_key is None:
+            blackouts.apply(self.state, key, None)
+            return
+        self.addresses.pop(holder_key, None)
+        client = self._holders.get(holder_key)
+        if client is not None:
+            client.address = ""
