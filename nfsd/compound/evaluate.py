@@ -191,10 +191,11 @@ class Compound(Request):
         operations, results, packer = self.operations, self.results, self.packer
         blackouts = self.state.filter.blackouts.standing
         in_doubt = self._engine.in_doubt.nodes
-        end = len(operations)
-        while self.index < end:
-            operation, args = operations[self.index]
+        index, end = self.index, len(operations)
+        while index < end:
+            operation, args = operations[index]
             self.operation = operation
+            self.index = index
             try:
                 if operation.checked or self.session is None:
                     self._check(operation)
@@ -243,7 +244,7 @@ class Compound(Request):
                 self._fail(operation, error)
                 if self.status != nfs4.NFS4_OK:
                     break
-            self.index += 1
+            index += 1
         self._finish()
 
     def _wait(self, operation: Operation, steps: Steps, wait: Wait) -> None:

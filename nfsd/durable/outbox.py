@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from statestore import ChangeSet, Store
 
@@ -57,7 +57,8 @@ class Outbox:
         """What a reply has to wait for that shows other requests' changes."""
         self._replies: deque[tuple[int, Destination, int, list[Buffer]]] = deque()
         self._afterwards: deque[tuple[int, Callable[[], None]]] = deque()
-        self._watchers: list[Callable[[ChangeSet, int], None]] = []
+        self._watched: Collection[object] = ()
+        self._watcher: Callable[[ChangeSet, int], None]
         self._flush_scheduled = False
 
     # -- changes in ---------------------------------------------------------------------------------------
@@ -66,8 +67,8 @@ class Outbox:
         """Hand changes to the store; the ticket to wait for."""
         self.records += len(changes)
         self.last_ticket = ticket = self.store.commit(changes)
-        for watch in self._watchers:
-            watch(changes, ticket)
+        if self._watched:
+            self._watcher(changes, ticket)
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self.flush)
@@ -77,8 +78,8 @@ class Outbox:
         """Make changes durable before returning, together with everything handed over before."""
         self.records += len(changes)
         self.last_ticket = ticket = self.store.commit(changes)
-        for watch in self._watchers:
-            watch(changes, ticket)
+        if self._watched:
+            self._watcher(changes, ticket)
         store = self.store
         store.flush()
         if store.durable < ticket:
@@ -94,9 +95,12 @@ class Outbox:
         """Hand over rows of an object table: no reply may tell one before it is durable."""
         self.names_ticket = self.commit(changes)
 
-    def watch(self, watcher: Callable[[ChangeSet, int], None]) -> None:
-        """Call `watcher` with every ChangeSet that is handed over, and its ticket, before it is durable."""
-        self._watchers.append(watcher)
+    def watch(self, things: Collection[object], watcher: Callable[[ChangeSet, int], None]) -> None:
+        """Call `watcher` with every ChangeSet and its ticket that is handed over while there are any `things`.
+
+        It is called before the changes are durable.
+        """
+        self._watched, self._watcher = things, watcher
 
     # -- replies out --------------------------------------------------------------------------------------
 

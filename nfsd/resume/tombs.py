@@ -24,7 +24,7 @@ class Tombs:
         self._state = state
         self._namespace = namespace
         self._unswept = True
-        outbox.watch(self._note)
+        outbox.watch(state.filter.forsaken, self._note)
 
     def sweep(self) -> None:
         """Free the files without a name that nobody holds, once nobody can claim them any more; later calls do nothing.
@@ -66,10 +66,9 @@ class Tombs:
     def _note(self, changes: ChangeSet, ticket: int) -> None:
         """Files whose last open goes with these changes are freed once that is durable."""
         forsaken = self._state.filter.forsaken
-        if forsaken:
-            for handle in [handle for handle in forsaken if changes.has(PENDING, handle)]:
-                forsaken.discard(handle)
-                self._outbox.afterwards(ticket, partial(self._free, handle))
+        for handle in [handle for handle in forsaken if changes.has(PENDING, handle)]:
+            forsaken.discard(handle)
+            self._outbox.afterwards(ticket, partial(self._free, handle))
 
     def _free(self, handle: bytes) -> None:
         """Free a file that nobody has open any more, unless somebody has opened it again by its handle."""

@@ -35,12 +35,12 @@ from statestore.heads import VERSION as HEADS_VERSION
 from xdr.codec import XdrError
 from xdr.generated import stored
 
-_OPEN_HEAD: Final = struct.Struct(">3IQI")
+_OPEN_HEAD: Final = struct.Struct(">3IQ")
+_OPEN_FULL: Final = struct.Struct(">3IQI")
 _LOCK_REST: Final = struct.Struct(">IQ")
 _CALLER: Final = struct.Struct(">3I")
 _SLOT: Final = struct.Struct(">II")
 _HAS_REPLY: Final = 1
-_PADS: Final = (b"", bytes(3), bytes(2), bytes(1))
 _ADDRESS_PREFIX: Final = b"address."
 
 
@@ -178,23 +178,18 @@ def decode_slot(value: bytes) -> tuple[int, bytes | None]:
 
 def put_open(changes: ChangeSet, held: OpenState) -> None:
     """Put an open's record: by hand, because every OPEN and CLOSE waits for it."""
-    owner = held.owner
-    rest = b"".join(
-        (
-            _OPEN_HEAD.pack(held.access_seen, held.deny_seen, held.seqid, held.instance, len(owner)),
-            owner,
-            _PADS[len(owner) & 3],
-            _caller(held.caller),
-        )
-    )
-    put_open_head(changes, held, rest)
+    numbers = _OPEN_HEAD.pack(held.access_seen, held.deny_seen, held.seqid, held.instance)
+    put_open_head(changes, held, numbers + _who(held.owner, held.caller))
 
 
 @functools.lru_cache(maxsize=1024)
-def _caller(caller: Credentials) -> bytes:
-    """The end of stored_open_rest: who opened it."""
+def _who(owner: bytes, caller: Credentials) -> bytes:
+    """The end of stored_open_rest: the open owner and who opened it, few in number."""
     groups = caller.groups
-    return struct.pack(f">{3 + len(groups)}I", caller.uid, caller.gid, len(groups), *groups)
+    size = len(owner)
+    return struct.pack(
+        f">I{size}s{-size & 3}x{3 + len(groups)}I", size, owner, caller.uid, caller.gid, len(groups), *groups
+    )
 
 
 def open_rest(rest: bytes) -> tuple[int, int, int, int, bytes, Credentials]:
@@ -203,9 +198,9 @@ def open_rest(rest: bytes) -> tuple[int, int, int, int, bytes, Credentials]:
 
     Raises struct.error.
     """
-    access_seen, deny_seen, seqid, instance, size = _OPEN_HEAD.unpack_from(rest)
-    end = _OPEN_HEAD.size + size
-    return access_seen, deny_seen, seqid, instance, rest[_OPEN_HEAD.size : end], _caller_of(rest[end + (-size & 3) :])
+    access_seen, deny_seen, seqid, instance, size = _OPEN_FULL.unpack_from(rest)
+    end = _OPEN_FULL.size + size
+    return access_seen, deny_seen, seqid, instance, rest[_OPEN_FULL.size : end], _caller_of(rest[end + (-size & 3) :])
 
 
 @functools.lru_cache(maxsize=1024)
