@@ -26,7 +26,7 @@ from nfsd.resume.exports import Exports
 from nfsd.resume.takeover import Taken, say_taken_over, take_over
 from nfsd.resume.turn import Phases, Turn
 from nfsd.rpc.connections import Connections
-from nfsd.rpc.listeners import BACKLOG, open_listeners, text_of
+from nfsd.rpc.listeners import open_listeners, text_of
 from nfsd.state.records import UPGRADES
 from nfsd.vfs.process import prepare_process
 from statestore import LmdbStore, Store, StoreError, rehearse, touch
@@ -65,7 +65,6 @@ class Server:
         self._threads: Threads | None = None
         self._taken: Taken | None = None
         self._connections: Connections | None = None
-        self._accepting: list[asyncio.Server] = []
         self._reaper: asyncio.TimerHandle | None = None
 
     # -- the beginning ------------------------------------------------------------------------------------
@@ -111,7 +110,7 @@ class Server:
         self._taken = taken
         phases.end("load")
         threads.start(self._config.limits.threads)
-        self._connections = await self._listen(loop, outbox, taken)
+        self._connections = await self._listen(outbox, taken)
         phases.end("listen")
         self.target.serve(Parts(taken, self._connections), phases.all(), text_of(self._listeners[0]))
         say_taken_over(taken.engine.services.state, phases)
@@ -132,7 +131,7 @@ class Server:
             upgrades=UPGRADES,
         )
 
-    async def _listen(self, loop: asyncio.AbstractEventLoop, outbox: Outbox, taken: Taken) -> Connections:
+    async def _listen(self, outbox: Outbox, taken: Taken) -> Connections:
         config = self._config
         connections = Connections(
             config.limits,
@@ -143,9 +142,7 @@ class Server:
             past=taken.peers,
         )
         self._listeners = self._listeners or open_listeners(*config.listen)
-        self._accepting = [
-            await loop.create_server(connections.accept, sock=sock, backlog=BACKLOG) for sock in self._listeners
-        ]
+        await connections.listen(self._listeners)
         return connections
 
     def _reap(self, loop: asyncio.AbstractEventLoop, taken: Taken) -> None:
@@ -185,8 +182,6 @@ class Server:
         Connections stay open, and nobody reads what arrives on them. Raises TimeoutError: then something may
         still run, and nothing is closed.
         """
-        for accepting in self._accepting:
-            accepting.close()
         if self._reaper is not None:
             self._reaper.cancel()
         if self._connections is not None:

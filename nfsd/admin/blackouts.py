@@ -15,14 +15,13 @@ from nfsd.compound.engine import Engine
 from nfsd.state import blackouts
 from nfsd.state.blackouts import CLIENT, EXPORT, FILE
 from nfsd.state.durations import FileDurations
-from nfsd.vfs.interface import Credentials, Node
+from nfsd.vfs.interface import ROOT, Node
 from statestore import BY_OBJECT, Blackout, ChangeSet, Subject, Waiting
 
 # A week: what lasts longer is a matter for the exports.
 SECONDS_MAX = 7 * 24 * 3600
 # Files whose attribute a listing reads from the disk: about 50 ms.
 _READ_COUNT = 2048
-_ROOT = Credentials(0, 0)
 
 
 class BlackoutCommands:
@@ -144,7 +143,7 @@ class BlackoutCommands:
             for part in filter(None, os.fsencode(said).split(b"/")):
                 if part in (b".", b".."):
                     raise ValueError(part)
-                node = node.fs.lookup(node, part, _ROOT)
+                node = node.fs.lookup(node, part, ROOT)
             return node
         except (OSError, ValueError) as error:
             remedy = f"write its path as clients see it, below {self._exports()}, or its handle"

@@ -6,14 +6,15 @@ an attribute value is assembled from precompiled pieces.  It must not know any a
 
 import struct
 
+from xdr.codec import PADDING
+
 U32 = struct.Struct(">I")
-_PAD = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 
 def opaque(value: bytes) -> bytes:
     """The XDR form of a variable-length opaque: length, bytes, zero padding (RFC 4506 4.10)."""
     size = len(value)
-    return U32.pack(size) + value + _PAD[size & 3]
+    return U32.pack(size) + value + PADDING[size & 3]
 
 
 def bitmap(mask: int) -> bytes:

@@ -27,7 +27,7 @@ from nfsd.rpc import message
 from nfsd.rpc.connection import Connection
 from nfsd.state import owners, sessions
 from nfsd.state.reply_cache import Key, key_of
-from nfsd.vfs.interface import Credentials, Node, StaleHandle
+from nfsd.vfs.interface import NOBODY, Node, StaleHandle
 from statestore import INTENT, ChangeSet
 from xdr.codec import Buffer, XdrError
 from xdr.generated import nfs4
@@ -35,7 +35,6 @@ from xdr.generated import nfs4
 log = get_logger()
 
 _TWO: Final = struct.Struct(">2I")
-_NOBODY: Final = Credentials(uid=65534, gid=65534)
 
 
 class Compound(Request):
@@ -74,7 +73,7 @@ class Compound(Request):
         self.packer = nfs4.Nfs4Packer()
         self.results: list[Buffer] = self.packer.get_parts()
         self._admitted = None
-        self._caller = _NOBODY
+        self._caller = NOBODY
         self._duplicate_key: Key | None = None
         self._intent: Intent | None = None
         self._begun = False

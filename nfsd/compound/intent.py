@@ -15,12 +15,11 @@ import struct
 from nfsd.ops.once import Before, storable
 from nfsd.ops.request import Request
 from nfsd.state.reply_cache import Key, record_key
-from xdr.codec import Buffer
+from xdr.codec import PADDING, Buffer
 from xdr.generated import stored
 
 _HEAD = struct.Struct(">4I4Q2q3I")
 _LENGTH = struct.Struct(">I")
-_PADS = (b"", bytes(3), bytes(2), bytes(1))
 _EMPTY = bytes(4)
 _STATEID = struct.Struct(">I12s")
 _SLOT_PREFIX, _DUPLICATE_PREFIX = b"s", b"d"
@@ -106,4 +105,4 @@ def encode_intent(c: Request, results: list[Buffer], before: Before | None, atte
 
 def _opaque(value: bytes | bytearray) -> bytes:
     size = len(value)
-    return _LENGTH.pack(size) + value + _PADS[size & 3]
+    return _LENGTH.pack(size) + value + PADDING[size & 3]

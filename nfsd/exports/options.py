@@ -9,11 +9,10 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from nfsd.vfs.interface import Credentials
+from nfsd.vfs.interface import NOBODY, Credentials
 
 AUTH_NONE: Final = 0
 AUTH_SYS: Final = 1
-NOBODY: Final = 65534
 _INVALID_ID: Final = 0xFFFF_FFFF
 _ID_MAX: Final = _INVALID_ID - 1
 _FLAVOURS: Final = {"sys": AUTH_SYS, "none": AUTH_NONE}
@@ -40,8 +39,8 @@ class Options:
 
     read_only: bool = False
     squash: Squash = "root"
-    anonuid: int = NOBODY
-    anongid: int = NOBODY
+    anonuid: int = NOBODY.uid
+    anongid: int = NOBODY.gid
     secure: bool = True
     flavours: tuple[int, ...] = (AUTH_SYS,)
     fsid: int | None = None

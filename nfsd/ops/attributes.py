@@ -17,6 +17,7 @@ from nfsd.ops import once
 from nfsd.ops.change import begun
 from nfsd.ops.once import Before
 from nfsd.ops.request import Request
+from nfsd.ops.require import require_regular, require_writable
 from nfsd.state import conflicts
 from nfsd.vfs.interface import Credentials, Node
 from xdr.generated import nfs4
@@ -47,11 +48,10 @@ def op_setattr(c: Request, args: nfs4.SETATTR4args) -> int:
     fattr = args.obj_attributes
     wanted = attributes.decode_settable(fattr.attrmask, fattr.attr_vals, creating=False, minor=c.minor)
     cred = c.as_caller(node)
-    if node.fs.read_only:
-        raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only export")
+    require_writable(node)
     by_open = False
     if wanted.size is not None:
-        require_sizable(c, node)
+        require_regular(c, node, link=nfs4.NFS4ERR_WRONG_TYPE)
         by_open = conflicts.check_io(c.state, c, args.stateid, node, True) is not None
     return set_once(c, node, cred, wanted, by_open=by_open)
 
@@ -72,15 +72,6 @@ def set_once(
 
     before, crashed = begun(c, look, lambda _before: True)
     return apply_attributes(node, cred, wanted, by_open=by_open, before=before if crashed else None)
-
-
-def require_sizable(c: Request, node: Node) -> None:
-    """Raise Nfs4Error unless the object's size can be set (RFC 7530 16.32.4, RFC 8881 18.30.4)."""
-    if node.kind == stat.S_IFREG:
-        return
-    if node.kind == stat.S_IFDIR:
-        raise Nfs4Error(nfs4.NFS4ERR_ISDIR, "size of a directory")
-    raise Nfs4Error(nfs4.NFS4ERR_WRONG_TYPE if c.minor else nfs4.NFS4ERR_INVAL, "size of no regular file")
 
 
 def apply_attributes(

@@ -10,10 +10,9 @@ from __future__ import annotations
 from functools import partial
 
 from nfsd.errors import Nfs4Error
-from nfsd.ops.directory import require_writable
 from nfsd.ops.io import file_for, make_stable
-from nfsd.ops.request import Request, Steps
-from nfsd.ops.space import busy_while, require_regular
+from nfsd.ops.request import Request, Steps, busy_while
+from nfsd.ops.require import require_regular, require_same_fs, require_writable
 from nfsd.vfs.interface import Node
 from xdr.generated import nfs4
 
@@ -57,8 +56,8 @@ def op_copy(c: Request, args: nfs4.COPY4args) -> Steps:
 
 def _source_and_target(c: Request) -> tuple[Node, Node]:
     source, target = c.saved_node(), c.node()
-    require_regular(source)
-    require_regular(target)
+    require_regular(c, source, link=nfs4.NFS4ERR_WRONG_TYPE)
+    require_regular(c, target, link=nfs4.NFS4ERR_WRONG_TYPE)
     require_writable(target)
     return source, target
 
@@ -82,8 +81,7 @@ def op_clone(c: Request, args: nfs4.CLONE4args) -> Steps:
     Raises OSError EOPNOTSUPP (NOTSUPP) where the file system has no shared blocks.
     """
     source, target = _source_and_target(c)
-    if source.fs is not target.fs:
-        raise Nfs4Error(nfs4.NFS4ERR_XDEV, "clone between file systems")
+    require_same_fs(source, target)
     file_for(c, args.cl_src_stateid, source, False)
     file_for(c, args.cl_dst_stateid, target, True)
     start, to, count = args.cl_src_offset, args.cl_dst_offset, args.cl_count

@@ -19,75 +19,12 @@ from nfsd.attributes.wire import opaque
 from nfsd.errors import Nfs4Error, status_of
 from nfsd.ops import once
 from nfsd.ops.attributes import finish_creation
-from nfsd.ops.change import begun
+from nfsd.ops.change import begun, change_info, change_of
 from nfsd.ops.once import Before
 from nfsd.ops.request import Request
-from nfsd.state.conflicts import check_claims
+from nfsd.ops.require import check_name, require_directory, require_passable, require_unclaimed, require_writable
 from nfsd.vfs.interface import BadCookie, Credentials, FileSystem, Node
 from xdr.generated import nfs4
-
-# -- names and kinds -----------------------------------------------------------------------------------
-
-
-def check_name(node: Node, name: bytes) -> bytes:
-    """`name`, if it may stand for an entry of the directory `node` (RFC 8881 14.3, 15.1.9).
-
-    Raises Nfs4Error INVAL for an empty name, NAMETOOLONG beyond the file system's limit, BADCHAR
-    for "/" or NUL in it, BADNAME for "." and "..".  Bytes that are not UTF-8 pass, as local programs
-    may have made such names.
-    """
-    if not name:
-        raise Nfs4Error(nfs4.NFS4ERR_INVAL, "empty name")
-    if len(name) > node.fs.maxname:
-        raise Nfs4Error(nfs4.NFS4ERR_NAMETOOLONG, f"a name of {len(name)} bytes")
-    if b"/" in name or b"\0" in name:
-        raise Nfs4Error(nfs4.NFS4ERR_BADCHAR, "slash or NUL in a name")
-    if name in (b".", b".."):
-        raise Nfs4Error(nfs4.NFS4ERR_BADNAME, "dot name")
-    return name
-
-
-def require_directory(node: Node) -> None:
-    """Raise Nfs4Error NOTDIR unless the object is a directory."""
-    if node.kind != stat.S_IFDIR:
-        raise Nfs4Error(nfs4.NFS4ERR_NOTDIR, "not a directory")
-
-
-def require_passable(node: Node) -> None:
-    """Raise Nfs4Error SYMLINK or NOTDIR unless names can be looked up in the object (RFC 8881 18.13.4)."""
-    if node.kind == stat.S_IFLNK:
-        raise Nfs4Error(nfs4.NFS4ERR_SYMLINK, "lookup in a symbolic link")
-    require_directory(node)
-
-
-def require_writable(node: Node) -> None:
-    """Raise Nfs4Error ROFS where the object's export is read-only."""
-    if node.fs.read_only:
-        raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only export")
-
-
-def require_unclaimed(c: Request, parent: Node, name: bytes, cred: Credentials) -> None:
-    """Raise Nfs4Error GRACE where the name's object may still be claimed by somebody else (RFC 8881 8.4.2.1)."""
-    if c.state.filter.claims is not None:
-        check_claims(c.state, c, parent.fs.lookup(parent, name, cred).handle, c.client)
-
-
-def change_of(node: Node) -> int:
-    """The node's change attribute now."""
-    fs = node.fs
-    return fs.change(node, fs.stat(node))
-
-
-def change_info(node: Node, before: int) -> nfs4.change_info4:
-    """What an operation did to a directory's change attribute since `before` was read.
-
-    Atomic, because the operations that use it run from the first reading to the second without
-    letting any other request in (RFC 8881 3.3.6).  In recovery `before` is what another process has read.
-    """
-    if node.seen < before:
-        node.seen = before
-    return nfs4.change_info4(True, before, change_of(node))
-
 
 # -- LOOKUP and LOOKUPP --------------------------------------------------------------------------------
 

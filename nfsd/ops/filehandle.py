@@ -6,10 +6,10 @@ import struct
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops.request import Request
+from xdr.codec import PADDING
 from xdr.generated import nfs4
 
 _GETFH = struct.Struct(">3I")
-_PADS = (b"", bytes(3), bytes(2), bytes(1))
 
 
 def op_putfh(c: Request, args: nfs4.PUTFH4args) -> None:
@@ -32,7 +32,7 @@ def op_getfh(c: Request, _args: None) -> bytes:
     """Tell the current file handle: the encoded GETFH4res."""
     handle = c.node().handle
     size = len(handle)
-    return _GETFH.pack(nfs4.OP_GETFH, nfs4.NFS4_OK, size) + handle + _PADS[size & 3]
+    return _GETFH.pack(nfs4.OP_GETFH, nfs4.NFS4_OK, size) + handle + PADDING[size & 3]
 
 
 def op_savefh(c: Request, _args: None) -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import stat
 
+from nfsd.attributes.rows import IO_SIZE_MAX
 from nfsd.errors import Nfs4Error
-from nfsd.ops.request import Request, Steps, Thread
+from nfsd.ops.request import Request, Steps, busy_while
+from nfsd.ops.require import require_regular, require_writable
 from nfsd.state import conflicts
 from nfsd.vfs.interface import Credentials, Node
 from xdr.generated import nfs4
 
-IO_SIZE_MAX = 1024 * 1024  # what FATTR4_MAXREAD and MAXWRITE say
 # Larger unstable writes go to a thread: copying this much takes about as long as handing it over.
 INLINE_WRITE_MAX = 64 * 1024
 _READ_HEAD = 8 + 8  # opnum, status, eof, the data's length
@@ -28,17 +29,12 @@ def file_for(c: Request, stateid: nfs4.stateid4, node: Node, write: bool) -> Cre
     Who did not open the file himself, and whoever uses a special stateid, needs permission on it now; an owner may
     always read and write what is his (RFC 8881 8.2.3; so does the Linux server).  Raises Nfs4Error, OSError.
     """
-    kind = node.kind
-    if kind != stat.S_IFREG:
-        if kind == stat.S_IFDIR:
-            raise Nfs4Error(nfs4.NFS4ERR_ISDIR, "I/O on a directory")
-        if kind == stat.S_IFLNK and c.minor:
-            raise Nfs4Error(nfs4.NFS4ERR_SYMLINK, "I/O on a symbolic link")
-        raise Nfs4Error(nfs4.NFS4ERR_WRONG_TYPE if c.minor else nfs4.NFS4ERR_INVAL, "I/O on no regular file")
+    if node.kind != stat.S_IFREG:
+        require_regular(c, node)
     cred = c.as_caller(node, reading=not write)
     fs = node.fs
-    if write and fs.read_only:
-        raise Nfs4Error(nfs4.NFS4ERR_ROFS, "read-only export")
+    if write:
+        require_writable(node)
     held = conflicts.check_io(c.state, c, stateid, node, write)
     need = nfs4.OPEN4_SHARE_ACCESS_WRITE if write else nfs4.OPEN4_SHARE_ACCESS_READ
     if held is None or held.caller is not cred and held.caller != cred or not held.access & need:
@@ -57,12 +53,7 @@ def op_read(c: Request, args: nfs4.READ4args) -> Steps:
     count = max(0, min(count, c.reply_size_max - c.reply_size - _READ_HEAD))
     found = fs.read_cached(node, offset, count)
     if found is None:
-        node.busy += 1
-        try:
-            found = yield Thread(lambda: fs.read(node, offset, count))
-        finally:
-            node.busy -= 1
-    assert found is not None
+        found = yield from busy_while((node,), lambda: fs.read(node, offset, count))
     data, at_end = found
     return nfs4.READ4resok(at_end, data)
 
@@ -79,11 +70,7 @@ def op_write(c: Request, args: nfs4.WRITE4args) -> Steps:
     if stable == nfs4.UNSTABLE4 and len(data) <= INLINE_WRITE_MAX:
         fs.write(node, offset, data)
     else:
-        node.busy += 1
-        try:
-            yield Thread(lambda: _write_and_sync(c, node, data, offset, stable))
-        finally:
-            node.busy -= 1
+        yield from busy_while((node,), lambda: _write_and_sync(c, node, data, offset, stable))
     fs.written(node, cred)
     return nfs4.WRITE4resok(len(data), stable, c.services.verifier.value)
 
@@ -111,17 +98,9 @@ def make_stable(c: Request, node: Node, *, whole: bool) -> None:
 def op_commit(c: Request, args: nfs4.COMMIT4args) -> Steps:
     """Bring what was written unstable to the disk."""
     node = c.node()
-    if node.kind != stat.S_IFREG:
-        status = nfs4.NFS4ERR_ISDIR if node.kind == stat.S_IFDIR else nfs4.NFS4ERR_INVAL
-        if c.minor and node.kind != stat.S_IFDIR:
-            status = nfs4.NFS4ERR_SYMLINK if node.kind == stat.S_IFLNK else nfs4.NFS4ERR_WRONG_TYPE
-        raise Nfs4Error(status, "COMMIT of no regular file")
+    require_regular(c, node)
     if args.offset + args.count > nfs4.NFS4_UINT64_MAX:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "a range beyond 2^64")
     node.fs.open_data(node, False)
-    node.busy += 1
-    try:
-        yield Thread(lambda: make_stable(c, node, whole=True))
-    finally:
-        node.busy -= 1
+    yield from busy_while((node,), lambda: make_stable(c, node, whole=True))
     return nfs4.COMMIT4resok(c.services.verifier.value)

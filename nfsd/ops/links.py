@@ -10,20 +10,11 @@ import stat
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops import once
-from nfsd.ops.change import begun
-from nfsd.ops.directory import (
-    change_info,
-    change_of,
-    check_name,
-    open_handle,
-    outliving,
-    require_directory,
-    require_unclaimed,
-    require_writable,
-)
+from nfsd.ops.change import begun, change_info, change_of
+from nfsd.ops.directory import open_handle, outliving
 from nfsd.ops.once import Before
 from nfsd.ops.request import Request
-from nfsd.vfs.interface import Node
+from nfsd.ops.require import check_name, require_directory, require_same_fs, require_unclaimed, require_writable
 from xdr.generated import nfs4
 
 
@@ -35,7 +26,7 @@ def op_link(c: Request, args: nfs4.LINK4args) -> nfs4.LINK4resok:
     if node.kind == stat.S_IFDIR:
         raise Nfs4Error(nfs4.NFS4ERR_ISDIR, "hard link to a directory")
     name = check_name(parent, args.newname)
-    _require_same_fs(node, parent)
+    require_same_fs(node, parent)
     cred = c.as_caller(parent)
     require_writable(parent)
     before, done = begun(
@@ -60,7 +51,7 @@ def op_rename(c: Request, args: nfs4.RENAME4args) -> nfs4.RENAME4resok:
     require_directory(target)
     oldname = check_name(source, args.oldname)
     newname = check_name(target, args.newname)
-    _require_same_fs(source, target)
+    require_same_fs(source, target)
     cred = c.as_caller(target)
     require_writable(target)
     fs = source.fs
@@ -85,11 +76,6 @@ def op_rename(c: Request, args: nfs4.RENAME4args) -> nfs4.RENAME4resok:
     elif not done:
         fs.rename(source, oldname, target, newname, cred)
     return nfs4.RENAME4resok(change_info(source, before.change), change_info(target, before.other_change))
-
-
-def _require_same_fs(node: Node, other: Node) -> None:
-    if node.fs is not other.fs:
-        raise Nfs4Error(nfs4.NFS4ERR_XDEV, "objects in different file systems")
 
 
 def op_readlink(c: Request, _args: None) -> nfs4.READLINK4resok:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import stat
 import struct
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops.client40 import confirmed_client
 from nfsd.ops.owner40 import begin_by_stateid, lock_owner
 from nfsd.ops.request import Request
+from nfsd.ops.require import require_regular
 from nfsd.state import conflicts, locks, owners, stateids
 from nfsd.state.locks import WRITE_TYPES
 from nfsd.state.model import OpenState, SeqidOwner
@@ -23,7 +23,8 @@ def op_lock(c: Request, args: nfs4.LOCK4args) -> bytes:
 
     Raises DENIED with who has it, OPENMODE, INVAL, NO_GRACE, RECLAIM_BAD, GRACE, BAD_STATEID, BAD_SEQID ...
     """
-    node = _regular(c)
+    node = c.node()
+    require_regular(c, node)
     exclusive = args.locktype in WRITE_TYPES
     if args.locker.new_lock_owner:
         held, owner, seqid_owner = _new_owner(c, node, args.locker.open_owner)
@@ -50,16 +51,6 @@ def op_lock(c: Request, args: nfs4.LOCK4args) -> bytes:
     locks.take(state, c, lock, start, end, exclusive)
     c.stateid = (lock.seqid, lock.other)
     return _RESULT.pack(nfs4.OP_LOCK, nfs4.NFS4_OK, lock.seqid, lock.other)
-
-
-def _regular(c: Request) -> Node:
-    node = c.node()
-    if node.kind == stat.S_IFREG:
-        return node
-    if node.kind == stat.S_IFDIR:
-        raise Nfs4Error(nfs4.NFS4ERR_ISDIR, "a lock on a directory")
-    status = nfs4.NFS4ERR_SYMLINK if c.minor and node.kind == stat.S_IFLNK else nfs4.NFS4ERR_INVAL
-    raise Nfs4Error(status, "a lock on no regular file")
 
 
 def _new_owner(
@@ -96,7 +87,8 @@ def _known_owner(
 
 def op_lockt(c: Request, args: nfs4.LOCKT4args) -> None:
     """Ask whether a lock would be granted.  Raises DENIED with who has it."""
-    node = _regular(c)
+    node = c.node()
+    require_regular(c, node)
     if c.minor:
         client = c.client
         assert client is not None

@@ -15,12 +15,12 @@ from nfsd.attributes import SetAttrs, decode_settable
 from nfsd.errors import Nfs4Error
 from nfsd.ops import once, touched
 from nfsd.ops.attributes import finish_creation, set_once
-from nfsd.ops.change import begun
+from nfsd.ops.change import begun, change_info, change_of
 from nfsd.ops.client40 import confirmed_client
-from nfsd.ops.directory import change_info, change_of, check_name, require_passable
 from nfsd.ops.once import Before
 from nfsd.ops.owner40 import begin, begin_by_stateid, open_owner
 from nfsd.ops.request import Request
+from nfsd.ops.require import check_name, require_passable, require_regular
 from nfsd.state import conflicts, opens, owners
 from nfsd.state.model import Client, SeqidOwner
 from nfsd.state.stateids import find_open, next_seqid, require_confirmed
@@ -87,7 +87,7 @@ def op_open(c: Request, args: nfs4.OPEN4args) -> bytes:
     else:
         raise _claim_error(c, claim)
     node = found.node
-    _require_regular(c, node)
+    require_regular(c, node, in_40=nfs4.NFS4ERR_SYMLINK)
     cred = c.as_caller(node)
     state = c.state
     if claim != nfs4.CLAIM_PREVIOUS:
@@ -259,17 +259,6 @@ def _initial(c: Request, how: nfs4.createhow4) -> tuple[SetAttrs, bytes | None]:
     fattr_given = how.createattrs
     assert fattr_given is not None
     return decode_settable(fattr_given.attrmask, fattr_given.attr_vals, creating=True, minor=c.minor), None
-
-
-def _require_regular(c: Request, node: Node) -> None:
-    kind = node.kind
-    if kind == stat.S_IFREG:
-        return
-    if kind == stat.S_IFDIR:
-        raise Nfs4Error(nfs4.NFS4ERR_ISDIR, "OPEN of a directory")
-    if kind == stat.S_IFLNK or not c.minor:
-        raise Nfs4Error(nfs4.NFS4ERR_SYMLINK, "OPEN of no regular file")
-    raise Nfs4Error(nfs4.NFS4ERR_WRONG_TYPE, "OPEN of no regular file")
 
 
 def _require_permission(c: Request, node: Node, cred: Credentials, access: int) -> None:

@@ -18,7 +18,7 @@ from nfsd.services import Services
 from nfsd.state.asker import Asker
 from nfsd.state.model import SeqidOwner, Session, Slot
 from nfsd.state.tables import State
-from nfsd.vfs.interface import Credentials, FileSystem, Node
+from nfsd.vfs.interface import Busy, Credentials, FileSystem, Node
 from xdr.generated import nfs4
 
 # Callers remembered on one connection before they are all forgotten.
@@ -42,6 +42,12 @@ class Thread(Wait):
 
 Steps = Generator[Wait, Any, Any]
 """An operation that may have to wait: a generator that returns the result."""
+
+
+def busy_while(nodes: tuple[Node, ...], work: Callable[[], Any]) -> Steps:
+    """Run `work` in a thread with the nodes' descriptors kept open; returns its result."""
+    with Busy(*nodes):
+        return (yield Thread(work))
 
 
 class Request(Asker):

@@ -6,23 +6,14 @@ stateid (`nfsd.ops.io.file_for`), nor make system calls: the file system does.
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable
-from typing import Any
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops.io import file_for, make_stable
-from nfsd.ops.request import Request, Steps, Thread
+from nfsd.ops.request import Request, Steps, busy_while
+from nfsd.ops.require import require_regular
 from nfsd.vfs.interface import FILE_SIZE_MAX, Node
 from xdr.generated import nfs4
-
-
-def require_regular(node: Node) -> None:
-    """Raise Nfs4Error unless the object is a regular file (RFC 7862 11.2)."""
-    if node.kind == stat.S_IFDIR:
-        raise Nfs4Error(nfs4.NFS4ERR_ISDIR, "a directory has no data")
-    if node.kind != stat.S_IFREG:
-        raise Nfs4Error(nfs4.NFS4ERR_WRONG_TYPE, "not a regular file")
 
 
 def op_allocate(c: Request, args: nfs4.ALLOCATE4args) -> Steps:
@@ -39,7 +30,7 @@ def _change_space(
     c: Request, stateid: nfs4.stateid4, offset: int, length: int, change: Callable[[Node, int, int], None]
 ) -> Steps:
     node = c.node()
-    require_regular(node)
+    require_regular(c, node, link=nfs4.NFS4ERR_WRONG_TYPE)
     if not length:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "empty range")
     if offset + length > node.fs.file_size_max:
@@ -55,24 +46,13 @@ def _change_space(
     node.fs.touch(node)
 
 
-def busy_while(nodes: tuple[Node, ...], work: Callable[[], Any]) -> Steps:
-    """Run `work` in a thread with the nodes' descriptors kept open; returns its result."""
-    for node in nodes:
-        node.busy += 1
-    try:
-        return (yield Thread(work))
-    finally:
-        for node in nodes:
-            node.busy -= 1
-
-
 def op_seek(c: Request, args: nfs4.SEEK4args) -> nfs4.seek_res4:
     """SEEK (RFC 7862 15.11): the next data or hole from an offset on.
 
     Raises Nfs4Error NXIO where the offset is not inside the file, UNION_NOTSUPP for another kind of content.
     """
     node = c.node()
-    require_regular(node)
+    require_regular(c, node, link=nfs4.NFS4ERR_WRONG_TYPE)
     file_for(c, args.sa_stateid, node, False)
     fs = node.fs
     if args.sa_what == nfs4.NFS4_CONTENT_DATA:
@@ -103,7 +83,7 @@ _NEEDED = {
 def op_io_advise(c: Request, args: nfs4.IO_ADVISE4args) -> nfs4.IO_ADVISE4resok:
     """IO_ADVISE (RFC 7862 15.5): the hints that were passed on to the file system."""
     node = c.node()
-    require_regular(node)
+    require_regular(c, node, link=nfs4.NFS4ERR_WRONG_TYPE)
     if args.iaa_offset + args.iaa_count > FILE_SIZE_MAX:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "range beyond the largest file")
     file_for(c, args.iaa_stateid, node, False)

@@ -12,8 +12,8 @@ import stat
 from collections.abc import Callable
 from typing import Any
 
-from nfsd.ops.directory import check_name, require_directory
 from nfsd.ops.request import Request
+from nfsd.ops.require import check_name, require_directory
 from nfsd.state.conflicts import check_blackouts
 from nfsd.state.durations import ATTRIBUTE, check_value
 from nfsd.state.model import Client

@@ -10,10 +10,10 @@ import os
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops import once
-from nfsd.ops.change import begun
-from nfsd.ops.directory import change_info, change_of, require_writable
+from nfsd.ops.change import begun, change_info, change_of
 from nfsd.ops.once import Before
 from nfsd.ops.request import Request
+from nfsd.ops.require import require_writable
 from nfsd.ops.touched import note_attribute
 from xdr.generated import nfs4
 

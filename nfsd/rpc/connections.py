@@ -7,6 +7,7 @@ died that their connections are dead. Must not know requests.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable
 from nfsd.config import Limits
 from nfsd.counters import Counters
 from nfsd.rpc.connection import Connection, Hub, TcpConnection
+from nfsd.rpc.listeners import BACKLOG
 from nfsd.rpc.message import Call
 from statestore import PEER, ChangeSet
 
@@ -56,12 +58,17 @@ class Connections(Hub):
         self._past = list(past)
         self._open: dict[int, TcpConnection] = {}
         self._of_address: Counter[str] = Counter()
+        self._accepting: list[asyncio.Server] = []
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def accept(self) -> TcpConnection:
-        """The protocol for a connection that is being accepted."""
+    async def listen(self, listeners: Iterable[socket.socket]) -> None:
+        """Accept connections on sockets that listen already."""
+        loop = asyncio.get_running_loop()
+        self._accepting = [await loop.create_server(self._accept, sock=sock, backlog=BACKLOG) for sock in listeners]
+
+    def _accept(self) -> TcpConnection:
         self.counters.connections_accepted += 1
         return TcpConnection(self, self.counters.connections_accepted)
 
@@ -113,11 +120,13 @@ class Connections(Hub):
         return [peer for peer in peers if peer not in now_open]
 
     async def run_dry(self, limit_s: float) -> None:
-        """Read nothing more from anybody, and wait until all that runs is finished and every reply has arrived.
+        """Accept and read nothing more, and wait until all that runs is finished and every reply has arrived.
 
         Raises TimeoutError if something still runs after `limit_s`.
         """
         self._commit = None
+        for accepting in self._accepting:
+            accepting.close()
         for connection in self._open.values():
             connection.hold()
         end_s = time.monotonic() + limit_s

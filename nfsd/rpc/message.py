@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 
 from nfsd.rpc.auth_sys import caller_of, known_callers
-from nfsd.vfs.interface import Credentials
+from nfsd.vfs.interface import NOBODY, Credentials
 
 LAST_FRAGMENT = 0x80000000
 MSG_CALL, MSG_REPLY = 0, 1
@@ -28,8 +28,6 @@ _TWO = struct.Struct(">2I")
 _ONE = struct.Struct(">I")
 _SUCCESS = struct.Struct(">7I")
 _ACCEPTED = struct.Struct(">7I")
-
-NOBODY = Credentials(uid=65534, gid=65534, groups=())
 
 
 class CallError(Exception):

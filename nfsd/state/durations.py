@@ -12,7 +12,7 @@ from nfsd.errors import Nfs4Error
 from nfsd.exports import Namespace
 from nfsd.exports.clients import ClientMatch, parse_address
 from nfsd.log import limiter
-from nfsd.vfs.interface import Credentials
+from nfsd.vfs.interface import ROOT
 from statestore import Durations
 from xdr.generated import nfs4
 
@@ -20,7 +20,6 @@ from xdr.generated import nfs4
 ATTRIBUTE: Final = b"blackout_time_s"
 SECONDS_MAX: Final = 3600
 _DIGITS_MAX: Final = 4
-_ROOT: Final = Credentials(0, 0)
 
 
 def seconds_of(value: bytes) -> int | None:
@@ -52,7 +51,7 @@ class FileDurations(Durations):
         """The seconds of the file's own attribute; reads the file."""
         try:
             node = self._namespace.resolve(object)
-            value = node.fs.getxattr(node, ATTRIBUTE, _ROOT)
+            value = node.fs.getxattr(node, ATTRIBUTE, ROOT)
         except OSError:
             return None
         seconds = seconds_of(value)

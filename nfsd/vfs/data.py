@@ -16,10 +16,9 @@ from typing import Final
 
 from nfsd.vfs import attributes, credentials, syscalls
 from nfsd.vfs.cache import NodeCache
-from nfsd.vfs.interface import Credentials, Data, FileSystem, Node, no_file
+from nfsd.vfs.interface import ROOT, Credentials, Data, FileSystem, Node, no_file
 
 SETID_BITS: Final = stat_bits.S_ISUID | stat_bits.S_ISGID
-_ROOT: Final = Credentials(0, 0)
 _CLONE_REQUEST: Final = 0x4020940D
 """FICLONERANGE of linux/fs.h: _IOW(0x94, 13, struct file_clone_range)."""
 
@@ -125,7 +124,7 @@ class DescriptorData(FileSystem):
             if mode & SETID_BITS:
                 dropped = stat_bits.S_ISUID | (stat_bits.S_ISGID if mode & stat_bits.S_IXGRP else 0)
                 if mode & dropped:
-                    self.setattr(node, _ROOT, mode=stat_bits.S_IMODE(mode) & ~dropped)
+                    self.setattr(node, ROOT, mode=stat_bits.S_IMODE(mode) & ~dropped)
 
     def sync_data(self, node: Node, *, whole: bool) -> None:
         """Bring it to the disk with fsync or fdatasync."""

@@ -6,7 +6,7 @@ without data refuses. It must not know RPC, XDR or any NFS operation: errors are
 translation to nfsstat4 lives at the compound's boundary.
 
 Every method is synchronous and raises OSError. A call made outside the event loop's thread MUST be wrapped in
-`node.busy += 1` / `node.busy -= 1` for every node it is given: descriptors are closed by the loop's thread
+`Busy`, entered and left by the loop's thread, with every node it is given: descriptors are closed by that thread
 alone, and never those of a busy node.
 """
 
@@ -68,6 +68,10 @@ class Credentials:
     groups: tuple[int, ...] = ()
 
 
+ROOT: Final = Credentials(0, 0)
+NOBODY: Final = Credentials(65534, 65534)
+
+
 class Exported(Protocol):
     """What a file system must know of the export that it is the tree of: its number, place, and whether to write."""
 
@@ -110,6 +114,23 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<Node {self.handle.hex()} kind={self.kind:o} opens={self.opens} busy={self.busy}>"
+
+
+class Busy:
+    """Keeps the descriptors of nodes open from `with` to its end."""
+
+    __slots__ = ("_nodes",)
+
+    def __init__(self, *nodes: Node) -> None:
+        self._nodes = nodes
+
+    def __enter__(self) -> None:
+        for node in self._nodes:
+            node.busy += 1
+
+    def __exit__(self, *_failure: object) -> None:
+        for node in self._nodes:
+            node.busy -= 1
 
 
 def check_name(name: bytes) -> None:
@@ -232,7 +253,7 @@ class FileSystem:
         """Close what was kept for opens; to be called when `node.opens` has gone down to 0."""
 
     # Data of regular files. Whoever calls has asked for the caller's permission: here it is not asked for again.
-    # What may wait for a disk may be called in a thread, and MUST hold `node.busy` of every node that it is given
+    # What may wait for a disk may be called in a thread, and MUST hold every node that it is given `Busy`
     # for as long as it runs; `open_data`, `read_cached`, `written` and `advise` belong to the event loop's thread.
 
     def open_data(self, node: Node, write: bool) -> None:

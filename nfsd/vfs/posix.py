@@ -22,7 +22,7 @@ from nfsd.vfs.cache import NodeCache
 from nfsd.vfs.credentials import become, identity
 from nfsd.vfs.data import DescriptorData
 from nfsd.vfs.handles import HandleCodec
-from nfsd.vfs.interface import Credentials, Exported, Node, StaleHandle, check_name
+from nfsd.vfs.interface import Busy, Credentials, Exported, Node, StaleHandle, check_name
 
 log = get_logger()
 
@@ -394,13 +394,10 @@ class PosixFileSystem(DescriptorData):
         """Give the node one more name. Raises EXDEV between exports, EPERM for a directory."""
         if node.fs is not self or parent.fs is not self:
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-        node.busy += 1
-        try:
+        with Busy(node):
             source_fd = self.path_fd(node)
             fd = self._begin(parent, name, cred)
             os.link(attributes.path_of(source_fd), name, dst_dir_fd=fd, follow_symlinks=True)
-        finally:
-            node.busy -= 1
         node.touched = parent.touched = True
         self._named(node, parent, name)
 
@@ -416,13 +413,10 @@ class PosixFileSystem(DescriptorData):
             parent.touched = True
             self._unnamed(None, parent, name)
             return
-        parent.busy += 1
-        try:
+        with Busy(parent):
             self._hold(victim)
             become(cred)
             (os.rmdir if victim.kind == stat_bits.S_IFDIR else os.unlink)(name, dir_fd=fd)
-        finally:
-            parent.busy -= 1
         parent.touched = True
         self._unnamed(victim, parent, name)
         self._lost(victim)
@@ -431,9 +425,7 @@ class PosixFileSystem(DescriptorData):
         """Move a name inside this export. Raises EXDEV between exports."""
         if parent.fs is not self or newparent.fs is not self:
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-        parent.busy += 1
-        newparent.busy += 1
-        try:
+        with Busy(parent, newparent):
             check_name(newname)
             new_fd = self.path_fd(newparent)
             old_fd = self._begin(parent, name, cred)
@@ -443,9 +435,6 @@ class PosixFileSystem(DescriptorData):
                 self._hold(victim)
                 become(cred)
             os.rename(name, newname, src_dir_fd=old_fd, dst_dir_fd=new_fd)
-        finally:
-            parent.busy -= 1
-            newparent.busy -= 1
         parent.touched = newparent.touched = True
         if moved is not None and moved is victim:
             return  # Two names of one file: rename(2) leaves both.
@@ -504,13 +493,10 @@ class PosixFileSystem(DescriptorData):
             become(cred)
             attributes.set_size(fd, node.kind, size)
             return
-        node.busy += 1
-        try:
+        with Busy(node):
             data_fd = self.data_fd(node, True)
             become(cred)
             os.ftruncate(data_fd, attributes.checked_size(size))
-        finally:
-            node.busy -= 1
 
     def _set_times(
         self, node: Node, fd: int, cred: Credentials, atime: tuple[int | None, bool],
