@@ -16,18 +16,15 @@ open, load, total   what the server itself says of it (`status`), counted from w
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
-from nfsd.control import ControlError, ask
 from nfsd.state.clients import Client
 from nfsd.state.ids import Instances
 from nfsd.state.locks import LockState
@@ -35,7 +32,8 @@ from nfsd.state.opens import OpenState
 from nfsd.state.sessions import Channel, Session
 from nfsd.vfs.interface import Credentials
 from statestore import SLOT, ChangeSet, LmdbStore, RangeSet
-from tests.bench.servers import free_port, understudy_program
+from tests.pair.process import PairProcess
+from tests.support.launcher import installed_program
 from tests.wire import operations as ops
 from tests.wire.client import Connection, mount
 from tests.wire.client import Session as WireSession
@@ -92,37 +90,11 @@ def fill(directory: Path, opens: int, clients: int) -> None:
     store.close()
 
 
-class Pair:
-    """`understudy serve` with its two workers."""
+class Pair(PairProcess):
+    """The supervisor and its two workers, as they are installed, with time to load a large store."""
 
-    def __init__(self, directory: Path) -> None:
-        self.state = directory / "state"
-        self.port = free_port()
-        (directory / "export").mkdir()
-        words = [*understudy_program(), "serve", "--export", f"{directory / 'export'}=/export,rw,insecure"]
-        words += ["--state", str(self.state), "--listen", f"127.0.0.1:{self.port}"]
-        self.log = directory / "log"
-        with self.log.open("wb") as output:
-            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-
-    def status(self) -> dict[str, object]:
-        """The server's word, once it serves with a warm worker beside it."""
-        end_s = time.monotonic() + REPLY_LIMIT_S
-        while time.monotonic() < end_s:
-            try:
-                found: dict[str, object] = ask(self.state / "control", "status")
-            except ControlError:
-                time.sleep(0.05)
-                continue
-            if found["role"] == "active" and found["warm_pid"]:
-                return found
-            time.sleep(0.02)
-        raise SystemExit(f"the server does not serve:\n{self.log.read_text()[-2000:]}")
-
-    def stop(self) -> None:
-        """End it."""
-        self.process.terminate()
-        self.process.wait(30)
+    program = (installed_program(),)
+    start_timeout_s = REPLY_LIMIT_S
 
 
 def connect(port: int) -> Connection:
@@ -176,13 +148,14 @@ def measure(opens: int, clients: int, kills: int) -> list[str]:
         fill(directory / "state", opens, clients)
         pair = Pair(directory)
         try:
-            found = pair.status()
+            pair.start()
+            pair.settled()
             looper = Looper(pair.port)
             looper.start()
             first, stalls, phases = [], [], []
             for _ in range(kills):
                 time.sleep(SPACING_S)
-                pid = int(str(pair.status()["pid"]))
+                pid = int(pair.settled()["pid"])
                 began = time.monotonic()
                 os.kill(pid, signal.SIGKILL)
                 while True:
@@ -197,16 +170,15 @@ def measure(opens: int, clients: int, kills: int) -> list[str]:
                 connection.close()
                 time.sleep(0.1)
                 stalls.append(looper.stall_after(began))
-                phases.append(pair.status()["recovery"])
+                phases.append(pair.settled()["recovery"])
             looper.stopped = True
             looper.join()
-            found = pair.status()
+            found = pair.settled()
         finally:
             pair.stop()
-        lines = [json.loads(line) for line in pair.log.read_text().splitlines() if line.startswith("{")]
-    processor = [line["processor_s"] for line in lines if line["event"] == "takeover.done"][1:]
+        processor = [line["processor_s"] for line in pair.events("takeover.done")][1:]
     row = [f"{opens:,}", str(found["clients"]), f"{ms(first)}", f"{ms(stalls)}"]
-    return row + [ms([phase[part] for phase in phases]) for part in ("open", "load", "total")] + [ms(processor)]  # type: ignore[index]
+    return row + [ms([phase[part] for phase in phases]) for part in ("open", "load", "total")] + [ms(processor)]
 
 
 def ms(seconds: list[float]) -> str:

@@ -19,12 +19,13 @@ import pytest
 
 from nfsd.cli.ask import EXIT_CODES
 from nfsd.control import ControlError
-from tests.pair.process import until
+from tests.support.launcher import COMMAND
+from tests.support.waiting import until
 from tests.wire import operations as ops
 from tests.wire.client import Connection, Opened, Session, mount
 from xdr.generated import nfs4
 
-from .nodes import COMMAND, Group
+from .nodes import Group
 
 
 @pytest.fixture
@@ -162,10 +163,9 @@ def test_living_node_is_fenced(standing: Group) -> None:
     """A promotion while the other one serves ends that one first, whatever it is doing."""
     group = standing
     group.a.promote()
-    assert group.a.process is not None
     group.a.signal_all(signal.SIGSTOP)
     group.b.promote()
-    assert group.a.process.wait(5.0) == -signal.SIGKILL
+    assert group.a.end(5.0) == -signal.SIGKILL
     assert group.b.events("holder.killed")[0]["holder"] == "a"
     group.a.drop_address()
 
@@ -257,7 +257,7 @@ def test_stop_lets_go(standing: Group) -> None:
 
 def test_manager_by_fifo(group: Group) -> None:
     """keepalived's words move the node, and the file that it watches says when it may have the address."""
-    fifo, fault = group.a.place / "fifo", group.a.place / "fault"
+    fifo, fault = group.a.directory / "fifo", group.a.directory / "fault"
     hooks = f'notify_fifo = "{fifo}"\nnotify_name = "NFS"\nfault_file = "{fault}"\n'
     group.a.configure(hooks=hooks)
     group.a.start()
@@ -278,7 +278,7 @@ def test_manager_by_fifo(group: Group) -> None:
 
 def test_manager_answers_a_handover(group: Group) -> None:
     """What keepalived says of the fault that a handover told it is no other wish: the command succeeds."""
-    fifo, said = group.a.place / "fifo", group.directory / "said"
+    fifo, said = group.a.directory / "fifo", group.directory / "said"
     group.a.configure(hooks=(
         f"notify_fifo = \"{fifo}\"\nnotify_name = \"NFS\"\nhandover = \"touch {said}\"\n"
         f"unmount = \"[ $UNDERSTUDY_REASON = stop ] || echo 'INSTANCE \\\"NFS\\\" FAULT 200' > {fifo};"
@@ -292,7 +292,7 @@ def test_manager_answers_a_handover(group: Group) -> None:
 
 def test_manager_is_obeyed_in_the_end(group: Group) -> None:
     """A takeover that fails is tried again for as long as the manager wishes it."""
-    fifo, permission = group.a.place / "fifo", group.directory / "permission"
+    fifo, permission = group.a.directory / "fifo", group.directory / "permission"
     group.a.configure(fence=f"test -e {permission}", hooks=f'notify_fifo = "{fifo}"\nnotify_name = "NFS"\n')
     group.a.start()
     fifo.open("w").write('INSTANCE "NFS" MASTER 200\n')
@@ -303,7 +303,7 @@ def test_manager_is_obeyed_in_the_end(group: Group) -> None:
 
 def test_standing_still(group: Group) -> None:
     """A node that stood still serves no more, says why, and stays off until it is told otherwise."""
-    fault = group.a.place / "fault"
+    fault = group.a.directory / "fault"
     group.a.configure(fence="manager", hooks=f'pause_max_s = 0.5\nfault_file = "{fault}"\n')
     group.a.start()
     group.a.promote()
@@ -329,7 +329,7 @@ def test_standing_still(group: Group) -> None:
 
 def test_dying_again_and_again(group: Group) -> None:
     """A node whose processes die as soon as they serve gives up, so that another one may try."""
-    group.a.configure(hooks=f'fault_file = "{group.a.place}/fault"\n')
+    group.a.configure(hooks=f'fault_file = "{group.a.directory}/fault"\n')
     group.a.start()
     group.a.promote()
     last, end_s = 0, time.monotonic() + 20
@@ -382,10 +382,10 @@ def test_stopped_worker_is_fenced(standing: Group) -> None:
 def test_second_daemon_refused(standing: Group) -> None:
     """A second daemon on one control socket ends at once; the first goes on."""
     group = standing
-    first, group.a.process = group.a.process, None
-    group.a.launch()
-    second, group.a.process = group.a.process, first
-    assert second is not None and second.wait(20.0) == 1
+    first, group.a.child = group.a.child, None
+    second = group.a.launch()
+    group.a.child = first
+    assert second.wait(20.0) == 1
     group.a.promote()
     assert group.a.role() == "active"
 
@@ -401,7 +401,7 @@ def test_service_manager(group: Group) -> None:
             while line not in manager.recv(4096).decode().splitlines():
                 pass
 
-        group.a.start(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="400000")
+        group.a.start(environment={"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "400000"})
         hear("READY=1")
         hear("WATCHDOG=1")
         group.a.promote()

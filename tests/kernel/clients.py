@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.processes import tail
+
 from . import mountstats
 from .guest import CALL_TIMEOUT_S, ROOT, Guest, GuestProcess, Pending, User
-from .lab import SERVER_ADDRESS, Lab, tail
+from .lab import SERVER_ADDRESS, Lab
 from .server import SQUASH, WORK, Server, UnderstudyServer
 from .workloads import system
 

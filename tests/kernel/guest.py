@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .lab import Child, Lab, LabError, tail
+from tests.support.processes import Child, tail
+
+from .lab import Lab, LabError
 
 CODE = Path(__file__).resolve().parent
 MEMORY_MIB = 384

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .lab import Child, Lab, LabError, tail
+from tests.support.processes import Child, tail
+
+from .lab import Lab, LabError
 from .namespace import Namespace
 
 # The address is taken after three missed advertisements and the skew, which the priority makes 2 ms.

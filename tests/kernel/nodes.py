@@ -16,10 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.control import status_of
+from tests.support.processes import Child, tail
+
 from . import fence_node
 from .keepalived import Instance, Keepalived, configuration
-from .lab import BRIDGE, Child, Lab, LabError, tail
-from .server import LEASE_TIME_S, PORT, SQUASH, WORK, status_of
+from .lab import BRIDGE, Lab, LabError
+from .server import LEASE_TIME_S, PORT, SQUASH, WORK
 
 INTERFACE = "eth0"
 READY_TIMEOUT_S = 30.0

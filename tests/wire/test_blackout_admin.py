@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nfsd.control import ControlError
+from tests.support.control import ControlError
 from tests.wire import operations as ops
 from tests.wire.client import Client40, Opened, Owner40, Session, mount, unique
 from tests.wire.conftest import Connect, MakeServer

@@ -113,7 +113,7 @@ def harmed(harmed_server: ServerProcess, connect: Connect) -> Iterator[Harmed]:
         server.start()
         assert server.ask("status")["quarantined"] > before[0]
         said = server.faults()[before[1] :]
-        assert all(any(key.hex() in line for line in said) for key in keys)
+        assert all(any(key.hex() in str(event) for event in said) for key in keys)
 
     yield harm_one
     other.back()
