@@ -33,10 +33,10 @@ from nfsd.state.sessions import Channel, Session
 from nfsd.vfs.interface import Credentials
 from statestore import SLOT, ChangeSet, LmdbStore, RangeSet
 from tests.pair.process import PairProcess
+from tests.support import operations as ops
+from tests.support.client import Connection, mount
+from tests.support.client import Session as WireSession
 from tests.support.launcher import installed_program
-from tests.wire import operations as ops
-from tests.wire.client import Connection, mount
-from tests.wire.client import Session as WireSession
 
 SLOTS, SLOTS_USED = 64, 8
 REPLY = bytes(200)

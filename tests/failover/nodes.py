@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.client import Connection
 from tests.support.launcher import Launched
 from tests.support.waiting import until
-from tests.wire.client import Connection
 
 from .network import Network
 

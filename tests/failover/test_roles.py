@@ -19,10 +19,10 @@ import pytest
 
 from nfsd.cli.ask import EXIT_CODES
 from nfsd.control import ControlError
+from tests.support import operations as ops
+from tests.support.client import Connection, Opened, Session, mount
 from tests.support.launcher import COMMAND
 from tests.support.waiting import until
-from tests.wire import operations as ops
-from tests.wire.client import Connection, Opened, Session, mount
 from xdr.generated import nfs4
 
 from .nodes import Group

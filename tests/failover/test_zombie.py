@@ -22,10 +22,10 @@ from typing import Any
 import pytest
 
 from statestore import dump
+from tests.support import operations as ops
+from tests.support.client import Opened, Session, mount
 from tests.support.processes import gone
 from tests.support.waiting import until
-from tests.wire import operations as ops
-from tests.wire.client import Opened, Session, mount
 
 from .nodes import Group, GroupNode
 

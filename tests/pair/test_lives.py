@@ -14,10 +14,10 @@ import pytest
 from nfsd.failover.supervisor import DELAY_MAX_S, QUICK_DEATHS_FREE, delay_after
 from statestore import verify
 from tests.pair.process import PairProcess
+from tests.support import operations as ops
+from tests.support.client import Connection, mount
 from tests.support.processes import gone
 from tests.support.waiting import TIMEOUT_S, until
-from tests.wire import operations as ops
-from tests.wire.client import Connection, mount
 
 
 def test_kill_warm(pair: PairProcess) -> None:

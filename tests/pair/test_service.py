@@ -11,8 +11,8 @@ import pytest
 
 from nfsd.service import Notifier, passed_sockets, watchdog_s
 from tests.pair.process import PairProcess
+from tests.support.client import Connection
 from tests.support.waiting import until
-from tests.wire.client import Connection
 
 
 def test_socket_activation(stopped: PairProcess) -> None:

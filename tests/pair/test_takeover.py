@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 
 from tests.pair.process import PairProcess
-from tests.wire import operations as ops
-from tests.wire.client import Client40, Connection, Owner40, Reply, Session, mount
+from tests.support import operations as ops
+from tests.support.client import Client40, Connection, Owner40, Reply, Session, mount
 from xdr.generated import nfs4
 
 KILLS = 20

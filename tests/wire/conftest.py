@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.wire.client import Client40, Connection, Session, mount, unique
+from tests.support.client import Client40, Connection, Session, mount, unique
 from tests.wire.server import ServerProcess
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="acting as other users needs root")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.support import operations as ops
+from tests.support.client import Client40, Opened, Owner40, Session, mount, unique
 from tests.support.control import ControlError
-from tests.wire import operations as ops
-from tests.wire.client import Client40, Opened, Owner40, Session, mount, unique
 from tests.wire.conftest import Connect, MakeServer
 from tests.wire.server import ServerProcess
 from xdr.generated import nfs4

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import Opened, Session, begin_session, identify, mount, unique
+from tests.support import operations as ops
+from tests.support.client import Opened, Session, begin_session, identify, mount, unique
 from tests.wire.conftest import Connect, MakeServer
 from tests.wire.server import ServerProcess
 from tests.wire.test_reclaim import claim_previous

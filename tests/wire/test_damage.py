@@ -22,8 +22,8 @@ from statestore import (
     SLOT,
     STREAM,
 )
-from tests.wire import operations as ops
-from tests.wire.client import Client40, Opened, Owner40, Reply, begin_session, identify, mount, unique
+from tests.support import operations as ops
+from tests.support.client import Client40, Opened, Owner40, Reply, begin_session, identify, mount, unique
 from tests.wire.conftest import Connect, MakeServer
 from tests.wire.server import ServerProcess
 from tests.wire.store import Records, flip, harm, rewrite, stored_records

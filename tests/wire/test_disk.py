@@ -15,8 +15,8 @@ from zlib import crc32
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import Opened, Session, mount, unique
+from tests.support import operations as ops
+from tests.support.client import Opened, Session, mount, unique
 from tests.wire.conftest import Connect
 from tests.wire.faults import SUPPORTED, FaultyServer
 from tests.wire.store import rewrite

@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import Connection, Session, mount, unique
+from tests.support import operations as ops
+from tests.support.client import Connection, Session, mount, unique
 from tests.wire.conftest import Connect, MakeServer, needs_root
 from tests.wire.server import ServerProcess
 from xdr.generated import nfs4

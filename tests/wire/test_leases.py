@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import Client40, Connection, Opened, Owner40, Session, identify, mount, unique
+from tests.support import operations as ops
+from tests.support.client import Client40, Connection, Opened, Owner40, Session, identify, mount, unique
 from tests.wire.conftest import MakeServer
 from tests.wire.server import ServerProcess
 from xdr.generated import nfs4

@@ -8,8 +8,8 @@ import struct
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import Session, mount, unique
+from tests.support import operations as ops
+from tests.support.client import Session, mount, unique
 from tests.wire.conftest import Connect, needs_root
 from tests.wire.server import ServerProcess
 from xdr.generated import nfs4

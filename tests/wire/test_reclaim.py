@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import Client40, Opened, Owner40, Session, begin_session, identify, mount, unique
+from tests.support import operations as ops
+from tests.support.client import Client40, Opened, Owner40, Session, begin_session, identify, mount, unique
 from tests.wire.conftest import Connect, MakeServer
 from tests.wire.server import ServerProcess
 from xdr.generated import nfs4

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import (
+from tests.support import operations as ops
+from tests.support.client import (
     Client40,
     Connection,
     Opened,
