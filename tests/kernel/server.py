@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from tests.support.control import status_of
+from tests.support.judge import FAULT_LINE
 from tests.support.launcher import installed_program
 from tests.support.processes import Child, tail
 from tests.support.waiting import until
@@ -140,7 +141,7 @@ class UnderstudyServer(Server):
     """Understudy, as its users start it."""
 
     name = "understudy"
-    faults = re.compile(r'Traceback \(most recent call last\)|"level": ?"(error|critical)"')
+    faults = FAULT_LINE
 
     def program(self) -> str:
         """Return the path of the command line.

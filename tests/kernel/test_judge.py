@@ -1,9 +1,12 @@
 """The judgement of the work that goes on while a server dies: what it takes for a fault, and what not. No guest."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from .judge import problems_of
 from .workloads import stress
 
 FOREVER_S = 60.0
@@ -69,3 +72,49 @@ def test_check_repository_missing(tmp_path: Path) -> None:
     tally = stress.Tally()
     assert stress.count_commits(tally, str(tmp_path)) is None
     assert sum(tally.problems.values()) == 1
+
+
+Results = dict[str, dict[str, Any]]
+
+
+def whole(host: Path) -> Results:
+    """Work of both clients that went well, and what it left on the host."""
+    results: Results = {"git": {"problems": {}, "steps": 1}}
+    (host / "names").mkdir()
+    (host / "number").write_text("         5 - b  ")
+    for name, won, steps in (("a", [0, 2], 2), ("b", [1], 3)):
+        for number in won:
+            (host / "names" / str(number)).write_text(name)
+        (host / f"files-{name}").mkdir()
+        (host / f"files-{name}" / "kept").write_bytes(b"data of " + name.encode())
+        left = {"kept": stress.digest(b"data of " + name.encode())}
+        results[f"files {name}"] = {"problems": {}, "steps": 9, "files": left}
+        results[f"claim {name}"] = {"problems": {}, "steps": 3, "won": won, "tried": 3}
+        results[f"count {name}"] = {"problems": {}, "steps": steps}
+    return results
+
+
+def test_problems_none(tmp_path: Path) -> None:
+    """What is as it should be is no problem."""
+    assert problems_of(whole(tmp_path), tmp_path) == {}
+
+
+Harm = Callable[[Results, Path], object]
+HARMS: dict[str, Harm] = {
+    "link EEXIST": lambda results, host: results["files a"]["problems"].update({"link EEXIST": 1}),
+    "names won twice": lambda results, host: results["claim b"]["won"].append(0),
+    "false EEXIST of an exclusive create": lambda results, host: results["claim b"].update(tried=4),
+    "names lost or not signed": lambda results, host: (host / "names" / "2").unlink(),
+    "counts lost under the lock": lambda results, host: (host / "number").write_text("4 - a"),
+    "files lost": lambda results, host: (host / "files-a" / "kept").unlink(),
+    "files too many": lambda results, host: (host / "files-b" / "more").mkdir(),
+    "files with other content": lambda results, host: (host / "files-b" / "kept").write_bytes(b"other"),
+}
+
+
+@pytest.mark.parametrize("kind", HARMS)
+def test_problems_each(tmp_path: Path, kind: str) -> None:
+    """Each thing that is wrong is named, and counted once."""
+    results = whole(tmp_path)
+    HARMS[kind](results, tmp_path)
+    assert problems_of(results, tmp_path)[kind] == 1

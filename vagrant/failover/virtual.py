@@ -19,6 +19,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tests.support import judge
+
 from . import machines, places
 from .machines import OFF, PAUSED, RUNNING, Hypervisor, MachineError
 from .places import Client, Node, Patience, Place
@@ -51,9 +53,8 @@ except OSError:
     print("{}")
 """
 FENCED = re.compile(r"^(\S+) asked: off (\S+) by \S+; answer after ([0-9.]+) s: off ")
-ALARMS = re.compile(
-    r"Oops|BUG:|WARNING:|blocked for more than|reclaim failed|state manager|lost|nfs4?_\w+.*(error|failed)|refused"
-)
+# A real machine's kernel has other things to lose too: there any word of it counts.
+ALARMS = re.compile(f"{judge.ALARMS.pattern}|lost")
 
 
 class Shell:
