@@ -8,13 +8,19 @@ ROOM ?= tests
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test check unit kernel-setup bench clean help
+# What mypy checks, and the tests of what has no process, no connection and no file system of the host in it.
+TYPED := xdr statestore nfsd
+CORE := $(wildcard $(addprefix tests/,attributes compound state statestore style support xdr))
+
+.PHONY: serve test check unit process quick quick-check quick-test kernel-setup bench clean help
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make serve   set up, and serve ./demo-export on $(LISTEN)"
 	@echo "make test    set up, and run every check and test"
-	@echo "make unit    the tests without a real Linux client (ROOM=tests/cli for a part)"
+	@echo "make quick   style, types and the tests of the core, in seconds: at every step of work"
+	@echo "make unit    the tests that start nothing and connect to nothing (ROOM=tests/cli for a part)"
+	@echo "make process the tests without a real Linux client, the unit tests among them"
 	@echo "make check   ruff, mypy and generated code only"
 	@echo "make bench   the benchmark against other servers (needs root)"
 	@echo "make clean   remove $(VENV), demo-state and caches; demo-export stays"
@@ -60,10 +66,26 @@ kernel-setup: $(VENV)/.installed-test
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
-	$(BIN)/mypy xdr statestore nfsd
+	$(BIN)/mypy $(TYPED)
 	$(BIN)/python -m xdr.compiler --check
 
+# Both halves at once: one is ruff and mypy, the other has the check of generated code among its tests. The many small
+# messages of test_generated.py are for the longer runs.
+quick: $(VENV)/.installed-test
+	@$(MAKE) --no-print-directory -j2 quick-check quick-test
+
+quick-check:
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy $(TYPED)
+
+quick-test:
+	@$(BIN)/pytest -q -m unit --hypothesis-profile=quick $(CORE) --ignore=tests/xdr/test_generated.py
+
 unit: $(VENV)/.installed-test
+	$(BIN)/pytest -m "unit and not long" $(ROOM)
+
+process: $(VENV)/.installed-test
 	$(BIN)/pytest -m "not kernel and not long" $(ROOM)
 
 test: kernel-setup check

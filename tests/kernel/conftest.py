@@ -48,12 +48,11 @@ def peer_name(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark and limit what needs a guest; expect of a peer that it fails where it lacks something."""
+    """Limit what needs a guest; expect of a peer that it fails where it lacks something."""
     lacks = GANESHA_LACKS if peer_name(config) == "ganesha" else {}
     for item in items:
         if item.path.parent != Path(__file__).parent or "machine" not in getattr(item, "fixturenames", ()):
             continue
-        item.add_marker(pytest.mark.kernel)
         if config.pluginmanager.hasplugin("timeout"):
             # By signal, because the other method ends the run without the lab's tear-down.
             item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_S, method="signal"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from tests.support.client import Client40, Connection, Session, mount, unique
 from tests.wire.server import ServerProcess
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="acting as other users needs root")
+needs_root = pytest.mark.root
 
 Connect = Callable[..., Connection]
 MakeServer = Callable[..., ServerProcess]
