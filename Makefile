@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # What mypy checks, and the tests of what has no process, no connection and no file system of the host in it.
-TYPED := xdr statestore nfsd
+TYPED := xdr statestore nfsd tests vagrant
 CORE := $(wildcard $(addprefix tests/,attributes compound state statestore style support xdr))
 
 .PHONY: serve test check unit process quick quick-check quick-test kernel-setup bench clean help

@@ -18,7 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from nfsd.exports import Namespace, parse_export, parse_exports
+from nfsd.config import parse_export
+from nfsd.exports import Namespace, parse_exports
 from nfsd.vfs import Credentials, Node, prepare_process
 
 ALICE = Credentials(1000, 1000, (2000,))

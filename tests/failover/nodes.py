@@ -72,8 +72,7 @@ class GroupNode(Launched):
 
     def popen(self, command: Sequence[str], **how: Any) -> subprocess.Popen[bytes]:
         """Start it in the node's namespace."""
-        process: subprocess.Popen[bytes] = self.group.network.nodes[self.name].call(subprocess.Popen, command, **how)
-        return process
+        return self.group.network.nodes[self.name].call(super().popen, command, **how)
 
     def wait_ready(self) -> None:
         """Wait until it stands by."""

@@ -71,7 +71,7 @@ class Site:
 
     def status(self) -> dict[str, object]:
         """What the daemon says of itself."""
-        command = [PROGRAM, "status", "-o", "json", "--config", self.config]
+        command: list[str | Path] = [PROGRAM, "status", "-o", "json", "--config", self.config]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
         found: dict[str, object] = json.loads(done.stdout)
         return found
@@ -98,7 +98,8 @@ def site(pacemaker: None, room: Path, examples: Path) -> Iterator[Site]:
 def test_ocf_tester(site: Site) -> None:
     """ocf-tester finds nothing to object to, promotion included."""
     options = [f"{name}={site.environment[f'OCF_RESKEY_{name}']}" for name in ("config", "binary", "log")]
-    command = ["ocf-tester", "-n", "alpha", *(word for option in options for word in ("-o", option)), site.agent]
+    words = (word for option in options for word in ("-o", option))
+    command: list[str | Path] = ["ocf-tester", "-n", "alpha", *words, site.agent]
     environment = {name: value for name, value in site.environment.items() if not name.startswith("OCF_RESKEY")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TESTER_TIMEOUT_S)
     said = done.stdout + done.stderr

@@ -141,7 +141,7 @@ class Pair:
         sock.settimeout(WAIT_S)
         address, port = sock.getsockname()
         key, deadline = f"{address} {port}".encode().hex(), time.monotonic() + WAIT_S
-        dump = [PROGRAM, "store", "dump", "--kind", "PEER", "--state", self.room / "state"]
+        dump: list[str | Path] = [PROGRAM, "store", "dump", "--kind", "PEER", "--state", self.room / "state"]
         while key not in subprocess.run(dump, capture_output=True, text=True, timeout=20).stdout:
             assert time.monotonic() < deadline, "the connection is not recorded"
         return sock

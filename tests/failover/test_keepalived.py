@@ -206,7 +206,7 @@ def test_probe(site: dict[str, str], examples: Path, code: int, healthy: int) ->
 )
 def test_notify(site: dict[str, str], examples: Path, state: str, verb: str | None) -> None:
     """Each state's command; what is no change of state is none."""
-    command = [examples / "understudy-notify", "INSTANCE", "alpha", state, "100"]
+    command: list[str | Path] = [examples / "understudy-notify", "INSTANCE", "alpha", state, "100"]
     assert subprocess.run(command, env=site, timeout=10).returncode == 0
     said = examples / "said"
     expected = f"{verb} --config /etc/understudy/alpha.toml --timeout 120\n"
@@ -221,7 +221,7 @@ def told(examples: Path) -> list[str]:
 
 def notify(site: dict[str, str], examples: Path, state: str, **environment: str) -> subprocess.Popen[bytes]:
     """keepalived starts the script and does not wait."""
-    command = [examples / "understudy-notify", "INSTANCE", "alpha", state, "100"]
+    command: list[str | Path] = [examples / "understudy-notify", "INSTANCE", "alpha", state, "100"]
     return subprocess.Popen(command, env={**site, **environment})
 
 

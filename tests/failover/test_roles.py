@@ -352,7 +352,7 @@ def test_status_exit_code(standing: Group) -> None:
 
     def code() -> int:
         words = [*COMMAND, "status", "--exit-code", "--config", str(group.a.config)]
-        return network.call(subprocess.run, words, capture_output=True, timeout=20).returncode  # type: ignore[no-any-return]
+        return network.call(subprocess.run, words, capture_output=True, timeout=20).returncode
 
     assert code() == EXIT_CODES["standby"] == 10
     group.a.promote()
@@ -370,7 +370,7 @@ def test_stopped_worker_is_fenced(standing: Group) -> None:
                            "fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)"],
         stdout=subprocess.PIPE,
     )  # fmt: skip
-    assert holding.stdout.readline() == b"held\n"
+    assert holding.stdout is not None and holding.stdout.readline() == b"held\n"
     group.a.kill()
     os.rename(group.state / "other", group.state / "lock")
     holding.send_signal(signal.SIGSTOP)

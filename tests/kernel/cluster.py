@@ -10,7 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .lab import Lab, LabError
+from .lab import Lab
+from .namespace import LabError
 from .nodes import POLL_S, Group, Node, Plan
 from .server import SQUASH, WORK, UnderstudyServer
 

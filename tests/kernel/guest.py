@@ -17,7 +17,8 @@ from typing import Any
 
 from tests.support.processes import Child, tail
 
-from .lab import Lab, LabError
+from .lab import Lab
+from .namespace import LabError
 
 CODE = Path(__file__).resolve().parent
 MEMORY_MIB = 384

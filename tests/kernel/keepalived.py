@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tests.support.processes import Child, tail
 
-from .lab import Lab, LabError
-from .namespace import Namespace
+from .lab import Lab
+from .namespace import LabError, Namespace
 
 # The address is taken after three missed advertisements and the skew, which the priority makes 2 ms.
 ADVERT_INTERVAL_S = 0.25

@@ -21,7 +21,8 @@ from tests.support.processes import Child, tail
 
 from . import fence_node
 from .keepalived import Instance, Keepalived, configuration
-from .lab import BRIDGE, Lab, LabError
+from .lab import BRIDGE, Lab
+from .namespace import LabError
 from .server import LEASE_TIME_S, PORT, SQUASH, WORK
 
 INTERFACE = "eth0"

@@ -17,7 +17,8 @@ from tests.support.launcher import installed_program
 from tests.support.processes import Child, tail
 from tests.support.waiting import until
 
-from .lab import SERVER_ADDRESS, Lab, LabError
+from .lab import SERVER_ADDRESS, Lab
+from .namespace import LabError
 
 PORT = 2049
 WORK = "/work"

@@ -18,8 +18,9 @@ from .clients import Clients, Site, place_for
 from .cluster import Cluster, Service, make_group
 from .incidents import GUARD_S, SETTLE_S, Incident, check_busy, check_fenced, observe, restore, table
 from .judge import check_introductions
-from .lab import Lab, LabError
+from .lab import Lab
 from .load import Load
+from .namespace import LabError
 from .nodes import Node, Plan
 from .workloads import locks
 

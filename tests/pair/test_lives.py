@@ -7,7 +7,9 @@ import re
 import signal
 import socket
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,9 +28,13 @@ def test_kill_warm(pair: PairProcess) -> None:
     session = mount(connection)
     before = pair.settled()
     os.kill(before["warm_pid"], signal.SIGKILL)
-    found = until(
-        lambda: (now := pair.status())["warm_pid"] not in (None, before["warm_pid"]) and now, "there is a new warm one"
-    )
+
+    def warm_anew() -> dict[str, Any] | None:
+        now = pair.status()
+        return now if now["warm_pid"] not in (None, before["warm_pid"]) else None
+
+    found = until(warm_anew, "there is a new warm one")
+    assert found is not None
     assert found["pid"] == before["pid"] and found["epoch"] == before["epoch"]
     session.ok(ops.putfh(session.directory), ops.getattr_())
     connection.close()
@@ -68,9 +74,14 @@ def test_kill_supervisor_while_taking_over(pair: PairProcess) -> None:
         time.sleep(step * 0.002)
         group = pair.pid
         pair.kill()
-        until(lambda group=group: not _members(group), "the group is empty", 2.0)
+        until(partial(_is_empty, group), "the group is empty", 2.0)
         assert gone(active)
         pair.start()
+
+
+def _is_empty(group: int) -> bool:
+    """Whether nothing of a process group lives."""
+    return not _members(group)
 
 
 def _members(group: int) -> list[int]:
@@ -143,9 +154,9 @@ def test_crash_loop(pair: PairProcess) -> None:
     """Workers that die quickly are replaced at once a few times, then ever later, and it is said; never given up."""
     last = 0
     while not pair.events("takeover.delayed"):
-        last = until(lambda last=last: _next_pid(pair, last), "the next worker serves")
+        last = until(partial(_next_pid, pair, last), "the next worker serves")
         os.kill(last, signal.SIGKILL)
-        until(lambda last=last: gone(last), "it is gone")
+        until(partial(gone, last), "it is gone")
         time.sleep(0.02)
     assert len(pair.events("worker.died")) >= QUICK_DEATHS_FREE
     assert pair.events("takeover.delayed")[0]["delay_s"] == delay_after(QUICK_DEATHS_FREE + 1)

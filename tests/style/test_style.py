@@ -170,7 +170,7 @@ def public_without_docstring(file: Path, promised: frozenset[str]) -> Iterator[s
 @cache
 def promised_methods() -> frozenset[str]:
     """Names of methods that some class documents and others implement."""
-    documented = set()
+    documented: set[str] = set()
     for file in ROOM_SOURCES:
         for node in ast.walk(tree_of(file)):
             if isinstance(node, ast.ClassDef):

@@ -84,15 +84,15 @@ def test_read_only_read(exporting: ServerProcess, connect: Connect, name: bytes)
     opened = session.open(name, ops.READ)
     asked = ops.access(nfs4.ACCESS4_READ | nfs4.ACCESS4_MODIFY | nfs4.ACCESS4_EXTEND)
     results = session.ok(ops.putfh(opened.handle), ops.read(opened.stateid), asked)
-    assert results[1].resok4.data == b"data"  # type: ignore[attr-defined]
-    assert results[2].resok4.access == nfs4.ACCESS4_READ  # type: ignore[attr-defined]
+    assert results[1].resok4.data == b"data"
+    assert results[2].resok4.access == nfs4.ACCESS4_READ
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_pseudo_root_change(exporting: ServerProcess, connect: Connect, name: bytes, change: str) -> None:
     """Nothing of the pseudo file system can be changed."""
     session = mount(connect(exporting), pseudo=b"plain")
-    root = session.ok(ops.putrootfh(), ops.getfh())[-1].resok4.object  # type: ignore[attr-defined]
+    root = session.ok(ops.putrootfh(), ops.getfh())[-1].resok4.object
     allowed = {nfs4.NFS4ERR_ROFS, nfs4.NFS4ERR_NOENT, nfs4.NFS4ERR_ISDIR, nfs4.NFS4ERR_XDEV}
     assert session.status(*changes(session, root, root, b"plain")[change]) in allowed
 
@@ -192,7 +192,7 @@ def test_rename_between_exports(exporting: ServerProcess, connect: Connect, name
     """Two exports are two file systems, even of one directory: RENAME and LINK between them are XDEV."""
     session = mount(connect(exporting), pseudo=b"plain")
     handle = session.create(name).handle
-    elsewhere = session.ok(ops.putrootfh(), ops.lookup(b"all"), ops.getfh())[-1].resok4.object  # type: ignore[attr-defined]
+    elsewhere = session.ok(ops.putrootfh(), ops.lookup(b"all"), ops.getfh())[-1].resok4.object
     rename = ops.Op(nfs4.OP_RENAME, nfs4.RENAME4args(name, b"moved"))
     link = ops.Op(nfs4.OP_LINK, nfs4.LINK4args(b"linked"))
     assert session.status(ops.putfh(session.directory), ops.savefh(), ops.putfh(elsewhere), rename) == nfs4.NFS4ERR_XDEV
