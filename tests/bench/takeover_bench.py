@@ -36,6 +36,7 @@ from tests.support import operations as ops
 from tests.support.client import Connection, mount
 from tests.support.client import Session as WireSession
 from tests.support.launcher import installed_program
+from tests.support.waiting import let_pass, until
 
 SLOTS, SLOTS_USED = 64, 8
 REPLY = bytes(200)
@@ -126,12 +127,11 @@ class Looper(threading.Thread):
                 continue
             session.seqids[0] += 1
             self.replies.append(time.monotonic())
-            time.sleep(0.001)
+            let_pass(0.001, "the client shall not need a processor of its own")
 
     def stall_after(self, moment: float) -> float:
         """Seconds without a reply around a moment; waits for the reply that ended it."""
-        while not self.replies or self.replies[-1] <= moment:
-            time.sleep(0.002)
+        until(lambda: self.replies and self.replies[-1] > moment, "the client is answered again", REPLY_LIMIT_S)
         replies = list(self.replies)
         later = next(index for index, reply in enumerate(replies) if reply > moment)
         # A reply on its way when the kill came is not the new worker's.
@@ -153,7 +153,7 @@ def measure(opens: int, clients: int, kills: int) -> list[str]:
             looper.start()
             first, stalls, phases = [], [], []
             for _ in range(kills):
-                time.sleep(SPACING_S)
+                let_pass(SPACING_S, "deaths in quick succession are put off")
                 pid = int(pair.settled()["pid"])
                 began = time.monotonic()
                 os.kill(pid, signal.SIGKILL)
@@ -167,7 +167,7 @@ def measure(opens: int, clients: int, kills: int) -> list[str]:
                         connection.close()
                 first.append(time.monotonic() - began)
                 connection.close()
-                time.sleep(0.1)
+                let_pass(0.1, "the client's own connection takes its turn")
                 stalls.append(looper.stall_after(began))
                 phases.append(pair.settled()["recovery"])
             looper.stopped = True

@@ -7,12 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as xml
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.waiting import watch
 
 PROGRAM = Path(sys.executable).parent / "understudy"
 TESTER_TIMEOUT_S = 110
@@ -78,10 +79,8 @@ class Site:
 
     def wait_for(self, code: int, limit_s: float = 15.0) -> None:
         """Wait until `monitor` answers this."""
-        deadline = time.monotonic() + limit_s
-        while (found := self.run("monitor")) != code:
-            assert time.monotonic() < deadline, f"monitor says {found}, not {code}"
-            time.sleep(0.05)
+        found = watch(lambda: self.run("monitor"), lambda answer: answer == code, limit_s)
+        assert found == code, f"monitor says {found}, not {code}"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -9,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ from nfsd.control import ControlError
 from tests.support import operations as ops
 from tests.support.client import Connection, Opened, Session, mount
 from tests.support.launcher import COMMAND
-from tests.support.waiting import until
+from tests.support.waiting import let_pass, until
 from xdr.generated import nfs4
 
 from .nodes import Group
@@ -310,7 +310,7 @@ def test_standing_still(group: Group) -> None:
     session = mount(group.connect())
     group.a.signal_all(signal.SIGSTOP)
     session.connection.send(session.message(ops.putfh(session.directory), ops.mkdir(b"late")))
-    time.sleep(0.8)
+    let_pass(0.8, "the node must stand still for longer than it may")
     group.a.signal_all(signal.SIGCONT)
     group.a.wait("fenced")
     assert not (group.export / "late").exists()
@@ -332,16 +332,18 @@ def test_dying_again_and_again(group: Group) -> None:
     group.a.configure(hooks=f'fault_file = "{group.a.directory}/fault"\n')
     group.a.start()
     group.a.promote()
-    last, end_s = 0, time.monotonic() + 20
-    while group.a.role() != "fenced" and time.monotonic() < end_s:
-        try:
+    last = 0
+
+    def killed_off() -> bool:
+        nonlocal last
+        with contextlib.suppress(ControlError):
             status = group.a.ask("status", 1.0)
-        except ControlError:
-            continue
-        if status["pid"] != last and status["role"] in ("active", "resuming"):
-            last = status["pid"]
-            os.kill(last, signal.SIGKILL)
-    assert group.a.role() == "fenced"
+            if status["pid"] != last and status["role"] in ("active", "resuming"):
+                last = status["pid"]
+                os.kill(last, signal.SIGKILL)
+        return group.a.role() == "fenced"
+
+    until(killed_off, "the node gives up")
     assert "died as soon as they served" in group.a.events("fenced")[0]["reason"]
 
 
@@ -366,8 +368,8 @@ def test_stopped_worker_is_fenced(standing: Group) -> None:
     group = standing
     group.a.promote()
     holding = group.network.nodes["a"].call(
-        subprocess.Popen, [sys.executable, "-c", f"import fcntl, time; f = open('{group.state}/other', 'w')\n"
-                           "fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)"],
+        subprocess.Popen, [sys.executable, "-c", f"import fcntl, signal; f = open('{group.state}/other', 'w')\n"
+                           "fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); signal.pause()"],
         stdout=subprocess.PIPE,
     )  # fmt: skip
     assert holding.stdout is not None and holding.stdout.readline() == b"held\n"
@@ -459,7 +461,7 @@ def test_killed_while_taking_over(group: Group) -> None:
         os.kill(pid, signal.SIGKILL)
         asked.result()
     group.a.wait("standby")
-    time.sleep(2.0)
+    let_pass(2.0, "the command of the dead one would have gone on by now")
     assert said.read_text().split() == ["unmount", "mount", "unmount"], "the command has gone on"
     Path(f"{said}.go").touch()
     group.a.promote()

@@ -13,7 +13,6 @@ from __future__ import annotations
 import select
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from statestore import dump
 from tests.support import operations as ops
 from tests.support.client import Opened, Session, mount
 from tests.support.processes import gone
-from tests.support.waiting import until
+from tests.support.waiting import let_pass, until
 
 from .nodes import Group, GroupNode
 
@@ -146,7 +145,7 @@ def said(client: Client) -> bytes:
 
 def thaw(group: Group, client: Client) -> list[str]:
     """Let node a go on after b has taken over; what harm it does."""
-    time.sleep(FROZEN_S)
+    let_pass(FROZEN_S, "node a must have stood still for longer than it may")
     before = picture(group)
     # What was in flight before the takeover may still be there to read.
     client.session.connection.socket.setblocking(False)
@@ -159,7 +158,7 @@ def thaw(group: Group, client: Client) -> list[str]:
     group.network.mend("a")
     group.a.signal_all(signal.SIGCONT)
     heard = said(client)
-    time.sleep(THAWED_S)
+    let_pass(THAWED_S, "what it would do wrong, it would do now")
     after = picture(group)
     harm = [
         f"{what}: {key} was {before[what].get(key)}, is {after[what].get(key)}"

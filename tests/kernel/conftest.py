@@ -6,11 +6,12 @@ nfs-ganesha, which shows that they ask for nothing peculiar to us.
 
 import os
 import random
-import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+
+from tests.support.waiting import watch
 
 from .clients import Clients, Site, place_for
 from .cluster import Cluster, Service, make_group
@@ -97,10 +98,7 @@ def version(request: pytest.FixtureRequest) -> str:
 
 def left_over(server: Server) -> dict[str, int]:
     """Return what state the server holds once that is nothing, or after a while what it is."""
-    deadline = time.monotonic() + RELEASE_TIMEOUT_S
-    while (held := server.left_over()) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return held
+    return watch(server.left_over, lambda held: not held, RELEASE_TIMEOUT_S, poll_s=0.2)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.support.waiting import until
+
 from .clients import Client, Site
 from .guest import GuestProcess, Pending
 from .mountstats import MountStats
@@ -17,8 +19,8 @@ from .workloads import locks, stress
 
 # After its end is asked for, work finishes the step under way: a commit and a check of the repository at most.
 FINISH_S = 60
-# After this long the lock that is held all along is held.
-HELD_AFTER_S = 0.1
+# Until the lock that is held all along has been granted.
+START_S = 30.0
 
 
 class Stress:
@@ -36,9 +38,9 @@ class Stress:
         (site.host / "names").mkdir()
         self._holder = site.a.process()
         self._start("hold", self._holder, stress.hold, f"{site.path}/held")
-        while not (site.host / "held").exists():
-            time.sleep(0.01)
-        time.sleep(HELD_AFTER_S)
+        # Its first step is a write under the lock.
+        held = site.host / "held"
+        until(lambda: held.exists() and held.stat().st_size > 0, "the lock is held", START_S)
         self._begin(seed)
 
     def _begin(self, seed: int) -> None:

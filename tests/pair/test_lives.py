@@ -19,7 +19,7 @@ from tests.pair.process import PairProcess
 from tests.support import operations as ops
 from tests.support.client import Connection, mount
 from tests.support.processes import gone
-from tests.support.waiting import TIMEOUT_S, until
+from tests.support.waiting import TIMEOUT_S, let_pass, until
 
 
 def test_kill_warm(pair: PairProcess) -> None:
@@ -71,7 +71,7 @@ def test_kill_supervisor_while_taking_over(pair: PairProcess) -> None:
     for step in range(10):
         pair.settled()
         active = pair.kill_active()
-        time.sleep(step * 0.002)
+        let_pass(step * 0.002, "each step is another moment of the takeover")
         group = pair.pid
         pair.kill()
         until(partial(_is_empty, group), "the group is empty", 2.0)
@@ -157,7 +157,6 @@ def test_crash_loop(pair: PairProcess) -> None:
         last = until(partial(_next_pid, pair, last), "the next worker serves")
         os.kill(last, signal.SIGKILL)
         until(partial(gone, last), "it is gone")
-        time.sleep(0.02)
     assert len(pair.events("worker.died")) >= QUICK_DEATHS_FREE
     assert pair.events("takeover.delayed")[0]["delay_s"] == delay_after(QUICK_DEATHS_FREE + 1)
     assert pair.settled(after=last)["takeovers"] == len(pair.events("worker.died"))

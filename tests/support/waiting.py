@@ -41,3 +41,22 @@ def until(
         # Nothing can be awaited here: see above.
         time.sleep(poll_s)
     return found
+
+
+def watch(look: Callable[[], T], done: Callable[[T], bool], timeout_s: float, poll_s: float = POLL_S) -> T:
+    """What `look` gives once `done` is true of it, or what it gives when the time is over: the caller judges that."""
+    end_s = time.monotonic() + timeout_s
+    while not done(found := look()) and time.monotonic() < end_s:
+        # Nothing can be awaited here either.
+        time.sleep(poll_s)
+    return found
+
+
+def let_pass(seconds: float, why: str) -> None:
+    """Let time go by where time itself is what is tested: a quiet time, the distance between kills, that nothing comes.
+
+    Never to wait for something: that is `until`'s. `why` completes "time passes, because"; it is for the reader.
+    """
+    if not why:
+        raise ValueError("time passes for a reason")
+    time.sleep(max(0.0, seconds))

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import judge
+from tests.support.waiting import until, watch
 
 from . import machines, places
 from .machines import OFF, PAUSED, RUNNING, Hypervisor, MachineError
@@ -145,11 +146,7 @@ class VirtualNode(Node):
         elif state == OFF:
             self.shell.forget()
             self._hypervisor.power_on(self.name)
-            deadline = time.monotonic() + BOOT_TIMEOUT_S
-            while not self.boot():
-                if time.monotonic() > deadline:
-                    raise MachineError(f"{self.name} did not boot")
-                time.sleep(POLL_S)
+            until(self.boot, f"{self.name} has booted", BOOT_TIMEOUT_S, POLL_S, MachineError)
         else:
             self.shell.text("if nft list table netdev cut >/dev/null 2>&1; then nft delete table netdev cut; fi")
 
@@ -199,9 +196,7 @@ class VirtualClient(Client):
 
     def stop(self, limit_s: float) -> dict[str, str]:
         self.shell.text(f"touch {self._out}/stop")
-        deadline = time.monotonic() + limit_s
-        while not self.shell.text(f"cat {self._out}/ended 2>/dev/null || true") and time.monotonic() < deadline:
-            time.sleep(POLL_S)
+        watch(lambda: self.shell.text(f"cat {self._out}/ended 2>/dev/null || true"), bool, limit_s, POLL_S)
         packed = self.shell.output(f"tar -C {self._out} -cf - .")
         found = {}
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
