@@ -5,6 +5,7 @@
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 LISTEN ?= 127.0.0.1:2049
 ROOM ?= tests
+VERSIONS ?= python3.11 python3.12 python3.13
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 TYPED := xdr statestore nfsd tests vagrant
 CORE := $(wildcard $(addprefix tests/,attributes compound state statestore style support xdr))
 
-.PHONY: serve test check unit process quick quick-check quick-test kernel-setup bench clean help
+.PHONY: serve test check unit process quick quick-check quick-test coverage versions kernel-setup bench clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +23,8 @@ help:
 	@echo "make unit    the tests that start nothing and connect to nothing (ROOM=tests/cli for a part)"
 	@echo "make process the tests without a real Linux client, the unit tests among them"
 	@echo "make check   ruff, mypy and generated code only"
+	@echo "make coverage what those execute, by room, and which errors no test brings about"
+	@echo "make versions the unit tests with each of $(VERSIONS) that is here"
 	@echo "make bench   the benchmark against other servers (needs root)"
 	@echo "make clean   remove $(VENV), demo-state and caches; demo-export stays"
 
@@ -87,6 +90,28 @@ unit: $(VENV)/.installed-test
 
 process: $(VENV)/.installed-test
 	$(BIN)/pytest -m "not kernel and not long" $(ROOM)
+
+# What the unit and process tests execute, servers included, by room; and that each error of the operations is brought
+# about by some test, or named in tests/support/uncovered.txt. Without the soak: what random requests reach is another
+# list each time. Tests that fail here fail in `make process` too.
+coverage: $(VENV)/.installed-test
+	rm -rf build/coverage
+	-$(BIN)/coverage run -m pytest -q -m "not kernel and not long" --ignore=tests/soak $(ROOM)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage json -q
+	$(BIN)/python -m tests.support.errors build/coverage/report.json
+
+# The unit tests with every Python that is supported, each with an environment of its own below build; one that is not
+# on this machine is told and left out. VERSIONS may have paths.
+versions:
+	@for python in $(VERSIONS); do \
+	    if ! $$python -c 'import venv' 2>/dev/null; then echo "no $$python here"; continue; fi; \
+	    room=build/versions/$$(basename $$python); \
+	    [ -x $$room/bin/pytest ] || { $$python -m venv $$room && \
+	        $$room/bin/pip install --quiet --disable-pip-version-check -e '.[test]'; } || exit 1; \
+	    $$room/bin/python --version && \
+	    $$room/bin/python -m pytest -q -m "unit and not long" --hypothesis-profile=quick $(ROOM) || exit 1; \
+	done
 
 test: kernel-setup check
 	$(BIN)/pytest -m "not long" $(ROOM)
