@@ -92,11 +92,12 @@ process: $(VENV)/.installed-test
 	$(BIN)/pytest -m "not kernel and not long" $(ROOM)
 
 # What the unit and process tests execute, servers included, by room; and that each error of the operations is brought
-# about by some test, or named in tests/support/uncovered.txt. Without the soak: what random requests reach is another
-# list each time. Tests that fail here fail in `make process` too.
+# about by some test, or named in tests/support/uncovered.txt. Without those that do nothing new: the soak (what random
+# requests reach is another list each time) and the crash matrix. Tests that fail here fail in `make process` too.
+UNMEASURED := --ignore=tests/soak --ignore=tests/once/test_matrix.py --ignore=tests/once/test_corruption.py
 coverage: $(VENV)/.installed-test
 	rm -rf build/coverage
-	-$(BIN)/coverage run -m pytest -q -m "not kernel and not long" --ignore=tests/soak $(ROOM)
+	-$(BIN)/coverage run -m pytest -q -m "not kernel and not long" $(UNMEASURED) $(ROOM)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage json -q
 	$(BIN)/python -m tests.support.errors build/coverage/report.json

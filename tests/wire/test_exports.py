@@ -197,3 +197,11 @@ def test_rename_between_exports(exporting: ServerProcess, connect: Connect, name
     link = ops.Op(nfs4.OP_LINK, nfs4.LINK4args(b"linked"))
     assert session.status(ops.putfh(session.directory), ops.savefh(), ops.putfh(elsewhere), rename) == nfs4.NFS4ERR_XDEV
     assert session.status(ops.putfh(handle), ops.savefh(), ops.putfh(elsewhere), link) == nfs4.NFS4ERR_XDEV
+
+
+def test_secinfo_export_for_others(exporting: ServerProcess, connect: Connect) -> None:
+    """Whoever an export is not for is not told either by which flavours it may be reached."""
+    secinfo = ops.Op(nfs4.OP_SECINFO, nfs4.SECINFO4args(b"listed"))
+    for source, status in (("127.0.0.1", nfs4.NFS4_OK), ("127.0.0.9", nfs4.NFS4ERR_ACCESS)):
+        session = mount(connect(exporting, source=source), pseudo=b"squashed")
+        assert session.status(ops.putrootfh(), secinfo) == status
