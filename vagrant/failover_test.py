@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.support.waiting import let_pass, until
 from vagrant.failover.judge import Evidence, judge, lost_regions, steps, takeover, written_again
 from vagrant.failover.load import REGION_SIZE
 from vagrant.failover.machines import directory
@@ -38,11 +39,7 @@ class Failed(Exception):
 
 def wait(what: str, ready: Callable[[], bool], limit_s: float, pause_s: float = POLL_S) -> None:
     """Wait until something is so.  Raises Failed."""
-    deadline = time.monotonic() + limit_s
-    while not ready():
-        if time.monotonic() > deadline:
-            raise Failed(f"{what}: not after {limit_s:g} s")
-        time.sleep(pause_s)
+    until(ready, f"{what}, after {limit_s:g} s", limit_s, pause_s, Failed)
 
 
 def roles(place: Place) -> list[str]:
@@ -83,8 +80,7 @@ def taker_of(place: Place, harm: str, victim: Node, other: Node) -> Node:
         return bool(found)
 
     if harm in (KILL_WORKER, KILL_DAEMON):
-        # Whoever asks at once may still see the one that was killed.
-        time.sleep(0.2)
+        let_pass(0.2, "whoever asks at once may still see the one that was killed")
     wait(f"somebody serves after {harm}", ready, place.patience.role_s)
     return found[0]
 
@@ -113,11 +109,11 @@ def run_case(place: Place, harm: str, number: int) -> Evidence:
         client.complaints()
     before = [client.stats() for client in place.clients]
     begin(place, path)
-    time.sleep(patience.quiet_s)
+    let_pass(patience.quiet_s, "the load is measured while nothing happens")
     moment = victim.suffer(harm)
     taker = taker_of(place, harm, victim, other)
     regions = taker.regions(f"{path}/unstable")
-    time.sleep(patience.settle_s)
+    let_pass(patience.settle_s, "the load goes on for a while")
     # The rival first: it would rightly be granted the lock of one who has ended.
     files = [client.stop(patience.load_s) for client in reversed(place.clients)][::-1]
     after = [client.stats() for client in place.clients]

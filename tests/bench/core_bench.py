@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import struct
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from nfsd.config import load_config  # noqa: E402
 from nfsd.rpc import message  # noqa: E402
 from nfsd.rpc.connection import Connection  # noqa: E402
 from nfsd.server import Server  # noqa: E402
+from tests.support.rpc import call  # noqa: E402
 from xdr.generated import nfs4  # noqa: E402
 
 BATCH = 16
@@ -62,9 +62,7 @@ class Driver:
         """A whole call record without its mark."""
         packer = nfs4.Nfs4Packer()
         packer.pack_COMPOUND4args(nfs4.COMPOUND4args(b"", 1, operations))
-        cred = struct.pack(">I4x4I", 1, 0, 0, 1, 0)
-        head = struct.pack(">7I", 1, 0, 2, 100003, 4, 1, 1) + struct.pack(">I", len(cred)) + cred + bytes(8)
-        return head + packer.get_buffer()
+        return call(1, packer.get_buffer())
 
     def call(self, record: bytes) -> nfs4.COMPOUND4res:
         """Run one call now and decode its reply."""

@@ -13,8 +13,10 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
+from tests.support.processes import free_port
+
 from .generator import BenchError, Load, Target, build, command, run
-from .servers import free_port, running, understudy
+from .servers import running, understudy
 
 WORKLOADS = ("open_close", "lock_unlock")
 IN_FLIGHT = ((1, 1), (1, 16), (8, 16))

@@ -11,10 +11,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from tests.support.launcher import installed_program
+from tests.support.processes import Child, free_port, tail
+from tests.support.waiting import until
 
 from .generator import BenchError, Target
 
@@ -51,14 +53,6 @@ LOG {{ Default_Log_Level = WARN; }}
 GANESHA_PSEUDO = "/export"
 
 
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on at the moment."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
-
-
 def process_tree(pid: int) -> tuple[int, ...]:
     """Return the process and all its descendants, from /proc; without those that are gone."""
     found = [pid]
@@ -70,33 +64,22 @@ def process_tree(pid: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def understudy_program() -> list[str]:
-    """Return the installed command of this interpreter, or the module when it is not installed."""
-    installed = Path(sys.executable).parent / "understudy"
-    return [str(installed)] if installed.exists() else [sys.executable, "-m", "nfsd.cli"]
+def _wait_until_listening(server: Child, port: int) -> None:
+    """Wait until a connection is taken.  Raises BenchError if none is, with the end of the server's log."""
 
-
-def _wait_until_listening(process: subprocess.Popen[bytes], name: str, port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
-    while True:
+    def taken() -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        ended = process.poll()
-        if ended is not None or time.monotonic() > deadline:
-            what = f"ended with {ended}" if ended is not None else f"does not listen after {START_LIMIT_S} s"
-            tail = log.read_bytes()[-LOG_TAIL_SIZE:].decode(errors="replace") if log.exists() else ""
-            raise BenchError(f"{name} {what}; its log ends:\n{tail}")
-        time.sleep(POLL_S)
+            return True
+        return not server.alive()
 
+    def silence() -> str:
+        return f"{server.name} listens; its log ends:\n{tail(server.output, LOG_TAIL_SIZE)}"
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a server that was started in a process group of its own; no member of it stays."""
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(STOP_LIMIT_S)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    until(taken, silence, START_LIMIT_S, POLL_S, BenchError)
+    if not server.alive():
+        raise BenchError(
+            f"{server.name} ended with {server.wait()}; its log ends:\n{tail(server.output, LOG_TAIL_SIZE)}"
+        )
 
 
 @contextlib.contextmanager
@@ -110,11 +93,13 @@ def running(name: str, words: Sequence[str], port: int, path: str, log: Path) ->
             stderr=output,
             start_new_session=True,
         )
+    server = Child(name, process, log)
     try:
-        _wait_until_listening(process, name, port, log)
-        yield Target(f"127.0.0.1:{port}", path, process_tree(process.pid))
+        _wait_until_listening(server, port)
+        yield Target(f"127.0.0.1:{port}", path, process_tree(server.pid))
     finally:
-        _stop(process)
+        server.stop(STOP_LIMIT_S)
+        server.signal_group(signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -151,7 +136,7 @@ def understudy(directory: Path, durability: str, extra: Sequence[str] = ()) -> I
     """
     port = free_port()
     (directory / "export").mkdir(parents=True)
-    words = understudy_program() + ["serve"]
+    words = [installed_program(), "serve"]
     words += ["--export", f"{directory / 'export'}=/,insecure,no_root_squash"]
     words += ["--state", str(directory / "state"), "--listen", f"127.0.0.1:{port}"]
     words += ["--no-pair", "--durability", durability, *extra]

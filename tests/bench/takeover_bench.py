@@ -16,29 +16,25 @@ open, load, total   what the server itself says of it (`status`), counted from w
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
-from nfsd.admin.control import ControlError, ask
-from nfsd.state.clients import Client
+from nfsd.state import records
 from nfsd.state.ids import Instances
-from nfsd.state.locks import LockState
-from nfsd.state.opens import OpenState
-from nfsd.state.sessions import Channel, Session
+from nfsd.state.model import Channel, Client, LockState, OpenState, Session
 from nfsd.vfs.interface import Credentials
-from statestore import SLOT, ChangeSet, LmdbStore, RangeSet
-from tests.bench.servers import free_port, understudy_program
-from tests.wire import operations as ops
-from tests.wire.client import Connection, mount
-from tests.wire.client import Session as WireSession
+from statestore import ChangeSet, LmdbStore, RangeSet
+from tests.pair.process import PairProcess
+from tests.support import operations as ops
+from tests.support.client import Connection, mount
+from tests.support.client import Session as WireSession
+from tests.support.launcher import installed_program
+from tests.support.waiting import let_pass, until
 
 SLOTS, SLOTS_USED = 64, 8
 REPLY = bytes(200)
@@ -69,22 +65,24 @@ def fill(directory: Path, opens: int, clients: int) -> None:
             principal=b"1:0", now=0.0,
         )  # fmt: skip
         client.confirmed = client.reclaim_complete = True
-        client.save(changes)
+        records.put_client(changes, client)
         session = Session(os.urandom(16), client, flags=0, callback_program=0, fore=channel, back=channel)
-        session.save(changes)
+        records.put_session(changes, session)
         for used in range(SLOTS_USED):
-            changes.put(SLOT, session.slot(used).key, (1).to_bytes(4, "big") + (1).to_bytes(4, "big") + REPLY)
+            slot = session.slot(used)
+            slot.seqid, slot.reply = 1, REPLY
+            records.put_slot(changes, slot)
         for index in range(opens // clients):
             held = OpenState(
                 client, os.urandom(16), os.urandom(HANDLE_SIZE), b"open id:%020d" % index,
                 instances.next(changes), caller,
             )  # fmt: skip
             held.access, held.seqid, held.access_seen, held.deny_seen = 3, 1, 8, 1
-            held.save(changes)
+            records.put_open(changes, held)
             if index % LOCK_EVERY == 0:
                 lock = LockState(held, b"lock id:%012d" % index, instances.next(changes), RangeSet())
                 lock.set(0, 100, True)
-                lock.save(changes)
+                records.put_lock(changes, lock)
         store.commit(changes)
         if number % 10 == 0:
             store.flush()
@@ -92,37 +90,11 @@ def fill(directory: Path, opens: int, clients: int) -> None:
     store.close()
 
 
-class Pair:
-    """`understudy serve` with its two workers."""
+class Pair(PairProcess):
+    """The supervisor and its two workers, as they are installed, with time to load a large store."""
 
-    def __init__(self, directory: Path) -> None:
-        self.state = directory / "state"
-        self.port = free_port()
-        (directory / "export").mkdir()
-        words = [*understudy_program(), "serve", "--export", f"{directory / 'export'}=/export,rw,insecure"]
-        words += ["--state", str(self.state), "--listen", f"127.0.0.1:{self.port}"]
-        self.log = directory / "log"
-        with self.log.open("wb") as output:
-            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-
-    def status(self) -> dict[str, object]:
-        """The server's word, once it serves with a warm worker beside it."""
-        end_s = time.monotonic() + REPLY_LIMIT_S
-        while time.monotonic() < end_s:
-            try:
-                found: dict[str, object] = ask(self.state / "control", "status")
-            except ControlError:
-                time.sleep(0.05)
-                continue
-            if found["role"] == "active" and found["warm_pid"]:
-                return found
-            time.sleep(0.02)
-        raise SystemExit(f"the server does not serve:\n{self.log.read_text()[-2000:]}")
-
-    def stop(self) -> None:
-        """End it."""
-        self.process.terminate()
-        self.process.wait(30)
+    program = (installed_program(),)
+    start_timeout_s = REPLY_LIMIT_S
 
 
 def connect(port: int) -> Connection:
@@ -155,12 +127,11 @@ class Looper(threading.Thread):
                 continue
             session.seqids[0] += 1
             self.replies.append(time.monotonic())
-            time.sleep(0.001)
+            let_pass(0.001, "the client shall not need a processor of its own")
 
     def stall_after(self, moment: float) -> float:
         """Seconds without a reply around a moment; waits for the reply that ended it."""
-        while not self.replies or self.replies[-1] <= moment:
-            time.sleep(0.002)
+        until(lambda: self.replies and self.replies[-1] > moment, "the client is answered again", REPLY_LIMIT_S)
         replies = list(self.replies)
         later = next(index for index, reply in enumerate(replies) if reply > moment)
         # A reply on its way when the kill came is not the new worker's.
@@ -176,13 +147,14 @@ def measure(opens: int, clients: int, kills: int) -> list[str]:
         fill(directory / "state", opens, clients)
         pair = Pair(directory)
         try:
-            found = pair.status()
+            pair.start()
+            pair.settled()
             looper = Looper(pair.port)
             looper.start()
             first, stalls, phases = [], [], []
             for _ in range(kills):
-                time.sleep(SPACING_S)
-                pid = int(str(pair.status()["pid"]))
+                let_pass(SPACING_S, "deaths in quick succession are put off")
+                pid = int(pair.settled()["pid"])
                 began = time.monotonic()
                 os.kill(pid, signal.SIGKILL)
                 while True:
@@ -195,18 +167,17 @@ def measure(opens: int, clients: int, kills: int) -> list[str]:
                         connection.close()
                 first.append(time.monotonic() - began)
                 connection.close()
-                time.sleep(0.1)
+                let_pass(0.1, "the client's own connection takes its turn")
                 stalls.append(looper.stall_after(began))
-                phases.append(pair.status()["recovery"])
+                phases.append(pair.settled()["recovery"])
             looper.stopped = True
             looper.join()
-            found = pair.status()
+            found = pair.settled()
         finally:
             pair.stop()
-        lines = [json.loads(line) for line in pair.log.read_text().splitlines() if line.startswith("{")]
-    processor = [line["processor_s"] for line in lines if line["event"] == "takeover.done"][1:]
+        processor = [line["processor_s"] for line in pair.events("takeover.done")][1:]
     row = [f"{opens:,}", str(found["clients"]), f"{ms(first)}", f"{ms(stalls)}"]
-    return row + [ms([phase[part] for phase in phases]) for part in ("open", "load", "total")] + [ms(processor)]  # type: ignore[index]
+    return row + [ms([phase[part] for phase in phases]) for part in ("open", "load", "total")] + [ms(processor)]
 
 
 def ms(seconds: list[float]) -> str:
@@ -228,4 +199,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

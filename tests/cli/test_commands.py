@@ -261,9 +261,14 @@ def open_value() -> bytes:
     return bytes(packer.get_buffer())
 
 
+def fail(error: BaseException) -> None:
+    """A small store does not fail."""
+    raise error
+
+
 def make_store(directory: Path) -> None:
     """A small store: a holder, and an open of it."""
-    store = statestore.LmdbStore.open(directory, level="process", on_durable=None, on_failure=None)
+    store = statestore.LmdbStore.open(directory, level="process", on_failure=fail)
     changes = statestore.ChangeSet()
     changes.put(statestore.HOLDER, bytes(8), b"value")
     changes.put(statestore.OPEN, bytes(16), open_value())
@@ -301,7 +306,7 @@ def test_store_verify(tmp_path: Path) -> None:
     """A sound store is 0; a reference that leads nowhere is 1 and is named."""
     make_store(tmp_path / "s")
     assert understudy("store", "verify", "--state", tmp_path / "s", "-o", "json").json()["ok"] is True
-    store = statestore.LmdbStore.open(tmp_path / "s", level="process", on_durable=None, on_failure=None)
+    store = statestore.LmdbStore.open(tmp_path / "s", level="process", on_failure=fail)
     changes = statestore.ChangeSet()
     changes.remove(statestore.HOLDER, bytes(8))
     store.commit(changes)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from nfsd.admin.control import ControlError, ask
-from nfsd.cli import serve as serve_command
 from nfsd.config import Config, load_config
+from nfsd.failover.worker import run
 from tests.cli.fake import FakeServer
 
 
@@ -28,7 +28,7 @@ def serve(config: Config, server: FakeServer, work: Callable[[], Any]) -> Any:
     """Run the server, do `work` in a thread once it answers, and wait for its end."""
 
     async def main() -> Any:
-        served = asyncio.create_task(serve_command.run(config, server))
+        served = asyncio.create_task(run(config, server))
         while not config.control.exists() and not served.done():
             await asyncio.sleep(0)
         result = await asyncio.to_thread(work)
@@ -69,5 +69,5 @@ def test_serve_control_taken(config: Config) -> None:
     config.control.write_text("no socket")
     server = FakeServer()
     with pytest.raises(ControlError, match="is no socket"):
-        asyncio.run(serve_command.run(config, server))
+        asyncio.run(run(config, server))
     assert server.events == ["start", "stop"]

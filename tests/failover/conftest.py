@@ -50,7 +50,18 @@ def systemd() -> None:
 
 
 @pytest.fixture
-def room() -> Iterator[Path]:
+def usual_mask() -> Iterator[None]:
+    """New files are writable by their owner alone, as keepalived wants its scripts to be.
+
+    A server that another test has had in this process wants to choose modes itself, and has set the mask to 0.
+    """
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def room(usual_mask: None) -> Iterator[Path]:
     """A directory with a short name that every user can read."""
     with tempfile.TemporaryDirectory(prefix="understudy-") as name:
         path = Path(name)

@@ -6,25 +6,20 @@ Owns the nodes' configuration, processes and logs. Must not know the protocol, n
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from nfsd.admin.control import ControlError, ask
-from tests.pair.process import ROOT, until
-from tests.wire.client import Connection
+from tests.support.client import Connection
+from tests.support.launcher import Launched
+from tests.support.waiting import until
 
 from .network import Network
 
 ADDRESS, PREFIX, PORT = "10.77.0.10", 24, 2049
-COMMAND = (sys.executable, "-c", "from nfsd.cli import main; main()")
 TIMEOUT_S = 20.0
 CONFIG = """
 [server]
@@ -48,55 +43,44 @@ address_down = "ip address del {ADDRESS}/{PREFIX} dev eth0"
 """
 
 
-class GroupNode:
+class GroupNode(Launched):
     """One node: its directory, and its daemon in its namespace."""
 
+    says_ready = False
+
     def __init__(self, group: Group, name: str) -> None:
+        super().__init__(group.directory / name)
         self.group = group
         self.name = name
-        self.place = group.directory / name
-        self.place.mkdir()
-        self.config = self.place / "group.toml"
+        self.directory.mkdir()
+        self.config = self.directory / "group.toml"
         self.state = group.state
-        self.log = self.place / "log"
-        self.process: subprocess.Popen[bytes] | None = None
-        self.program: Sequence[str] = COMMAND
+        self.control = self.directory / "control"
+        self.log = self.directory / "log"
         self.configure()
 
     def configure(self, *, fence: str = "host", hooks: str = "", durability: str = "process") -> None:
         """Write its file; `hooks` are more lines of [cluster]."""
         self.config.write_text(CONFIG.format(
-            address=ADDRESS, port=PORT, state=self.state, place=self.place, name=self.name, fence=fence,
+            address=ADDRESS, port=PORT, state=self.state, place=self.directory, name=self.name, fence=fence,
             hooks=ADDRESS_HOOKS + hooks, durability=durability, export=self.group.export,
         ))  # fmt: skip
 
-    def launch(self, **environment: str) -> None:
-        """Start the daemon in a session of its own, without waiting."""
-        self.process = self.group.network.nodes[self.name].call(
-            subprocess.Popen, [*self.program, "standby", "--config", str(self.config)], cwd=ROOT,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env={**os.environ, **environment}, start_new_session=True,
-        )  # fmt: skip
+    def words(self) -> list[str]:
+        """Stand by for the group."""
+        return ["standby", "--config", str(self.config)]
 
-    def start(self, **environment: str) -> None:
-        """Start the daemon, and wait until it stands by."""
-        self.launch(**environment)
+    def popen(self, command: Sequence[str], **how: Any) -> subprocess.Popen[bytes]:
+        """Start it in the node's namespace."""
+        return self.group.network.nodes[self.name].call(super().popen, command, **how)
+
+    def wait_ready(self) -> None:
+        """Wait until it stands by."""
         self.wait("standby")
-
-    def ask(self, command: str, timeout_s: float = TIMEOUT_S, **arguments: Any) -> Any:
-        """One command over the control socket.  Raises ControlError."""
-        return ask(self.place / "control", command, timeout_s=timeout_s, **arguments)
-
-    def role(self) -> str:
-        """What it is now, or "nobody"."""
-        try:
-            return str(self.ask("status", 5.0)["role"])
-        except ControlError:
-            return "nobody"
 
     def wait(self, role: str) -> None:
         """Until it is that."""
-        until(lambda: self.role() == role, f"node {self.name} is {role}:\n{self.tail()}")
+        until(lambda: self.role() == role, lambda: f"node {self.name} is {role}:\n{self.report()}")
 
     def promote(self, **arguments: Any) -> None:
         """Have it serve."""
@@ -109,16 +93,13 @@ class GroupNode:
 
     def signal_all(self, number: signal.Signals) -> None:
         """Send a signal to every process of the daemon, if any lives."""
-        if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, number)
+        if self.child is not None:
+            self.child.signal_group(number)
 
     def kill(self) -> None:
         """SIGKILL to all of it; what the manager of a cluster would do with the address is done as well."""
         self.signal_all(signal.SIGKILL)
-        if self.process is not None:
-            self.process.wait(TIMEOUT_S)
-            self.process = None
+        super().kill()
         self.drop_address()
 
     def drop_address(self) -> None:
@@ -126,23 +107,6 @@ class GroupNode:
         node = self.group.network.nodes[self.name]
         command = ["ip", "address", "del", f"{ADDRESS}/{PREFIX}", "dev", "eth0"]
         node.call(subprocess.run, command, capture_output=True, timeout=TIMEOUT_S)
-
-    def stop(self) -> int:
-        """SIGTERM to the supervisor, and its exit code."""
-        assert self.process is not None
-        self.process.terminate()
-        code = self.process.wait(TIMEOUT_S)
-        self.process = None
-        return code
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """The log's lines with this event name, oldest first."""
-        lines = (json.loads(line) for line in self.log.read_text().splitlines() if line)
-        return [line for line in lines if line["event"] == name]
-
-    def tail(self) -> str:
-        """The end of the log."""
-        return self.log.read_text()[-4000:] if self.log.exists() else "no log"
 
 
 class Group:
@@ -169,17 +133,20 @@ class Group:
     ) -> None:
         for node in (self.a, self.b):
             node.signal_all(signal.SIGKILL)
-            if node.process is not None:
-                node.process.wait(TIMEOUT_S)
+            if node.child is not None:
+                node.child.wait(TIMEOUT_S)
         self.network.__exit__(kind, error, trace)
 
     def connect(self) -> Connection:
         """A connection from the client to whoever has the service address."""
-        end_s = time.monotonic() + TIMEOUT_S
-        while True:
-            try:
-                return self.network.nodes["client"].call(Connection, PORT, address=ADDRESS)
-            except OSError:
-                if time.monotonic() >= end_s:
-                    raise
-            time.sleep(0.02)
+        client = self.network.nodes["client"]
+
+        def reached() -> Connection | None:
+            with contextlib.suppress(OSError):
+                found: Connection = client.call(Connection, PORT, address=ADDRESS)
+                return found
+            return None
+
+        connection = until(reached, "somebody serves at the service address")
+        assert connection is not None
+        return connection

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from tests.support.waiting import until
+
 from .network import Network
 
 NODES = {"nfs-a": "192.0.2.1", "nfs-b": "192.0.2.2"}
@@ -187,8 +189,4 @@ class Cluster:
     @staticmethod
     def wait_for(found: Callable[[], T], limit_s: float) -> T:
         """Wait until the function returns something that is true."""
-        deadline = time.monotonic() + limit_s
-        while not (result := found()):
-            assert time.monotonic() < deadline, "it has not happened in time"
-            time.sleep(POLL_S)
-        return result
+        return until(found, "it has happened", limit_s, POLL_S)

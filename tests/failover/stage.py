@@ -64,9 +64,8 @@ def run() -> None:
     surround(stopper, TcpConnection, "_write", "reply")
     surround(stopper, LmdbStore, "_write", "commit")
     real_write = os.pwrite
-    data.os = SimpleNamespace(  # type: ignore[attr-defined]
-        **{**vars(os), "pwrite": lambda *given: stopper.around("pwrite", lambda: real_write(*given))}
-    )
+    room = {**vars(os), "pwrite": lambda *given: stopper.around("pwrite", lambda: real_write(*given))}
+    setattr(data, "os", SimpleNamespace(**room))  # noqa: B010  # A module's import cannot be assigned to otherwise.
     with patched(stopper):
         main()
 

@@ -7,12 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as xml
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.waiting import watch
 
 PROGRAM = Path(sys.executable).parent / "understudy"
 TESTER_TIMEOUT_S = 110
@@ -71,17 +72,15 @@ class Site:
 
     def status(self) -> dict[str, object]:
         """What the daemon says of itself."""
-        command = [PROGRAM, "status", "-o", "json", "--config", self.config]
+        command: list[str | Path] = [PROGRAM, "status", "-o", "json", "--config", self.config]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
         found: dict[str, object] = json.loads(done.stdout)
         return found
 
     def wait_for(self, code: int, limit_s: float = 15.0) -> None:
         """Wait until `monitor` answers this."""
-        deadline = time.monotonic() + limit_s
-        while (found := self.run("monitor")) != code:
-            assert time.monotonic() < deadline, f"monitor says {found}, not {code}"
-            time.sleep(0.05)
+        found = watch(lambda: self.run("monitor"), lambda answer: answer == code, limit_s)
+        assert found == code, f"monitor says {found}, not {code}"
 
 
 @pytest.fixture
@@ -98,7 +97,8 @@ def site(pacemaker: None, room: Path, examples: Path) -> Iterator[Site]:
 def test_ocf_tester(site: Site) -> None:
     """ocf-tester finds nothing to object to, promotion included."""
     options = [f"{name}={site.environment[f'OCF_RESKEY_{name}']}" for name in ("config", "binary", "log")]
-    command = ["ocf-tester", "-n", "alpha", *(word for option in options for word in ("-o", option)), site.agent]
+    words = (word for option in options for word in ("-o", option))
+    command: list[str | Path] = ["ocf-tester", "-n", "alpha", *words, site.agent]
     environment = {name: value for name, value in site.environment.items() if not name.startswith("OCF_RESKEY")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TESTER_TIMEOUT_S)
     said = done.stdout + done.stderr

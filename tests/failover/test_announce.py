@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from nfsd.failover.announce import announce, has_address, interface_of, tickle
+from tests.support.waiting import until
 
 from .network import Network
 
@@ -139,10 +140,7 @@ def test_neighbour_learns(network: Network, place: Place) -> None:
         move(network, place)
         assert neighbour(network, place) == network.mac("a")
         network.nodes["b"].call(announce, place.address, "eth0")
-        deadline = time.monotonic() + 2.0
-        while neighbour(network, place) != network.mac("b") and time.monotonic() < deadline:
-            select.select([], [], [], 0.005)
-        assert neighbour(network, place) == network.mac("b")
+        until(lambda: neighbour(network, place) == network.mac("b"), "the neighbour knows the new address", 2.0)
 
 
 def test_neighbour_heeds_either_arp(network: Network) -> None:

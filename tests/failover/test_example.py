@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import until
+
 from .network import Network
 
 PROGRAM = Path(sys.executable).parent / "understudy"
@@ -126,10 +128,8 @@ class Pair:
 
     def wait_for_backup(self, node: str) -> None:
         """Wait until keepalived on the node would take the address."""
-        log, deadline = self.room / node / "keepalived.log", time.monotonic() + WAIT_S
-        while "(alpha) Entering BACKUP STATE" not in log.read_text():
-            assert time.monotonic() < deadline, self.log(node)
-            time.sleep(0.02)
+        log = self.room / node / "keepalived.log"
+        until(lambda: "(alpha) Entering BACKUP STATE" in log.read_text(), lambda: f"it backs up:\n{self.log(node)}")
 
     def log(self, node: str) -> str:
         """The end of both logs of a node, for a failure's text."""
@@ -140,10 +140,12 @@ class Pair:
         sock = self.network.nodes["client"].call(socket.create_connection, (ADDRESS, PORT), 5.0)
         sock.settimeout(WAIT_S)
         address, port = sock.getsockname()
-        key, deadline = f"{address} {port}".encode().hex(), time.monotonic() + WAIT_S
-        dump = [PROGRAM, "store", "dump", "--kind", "PEER", "--state", self.room / "state"]
-        while key not in subprocess.run(dump, capture_output=True, text=True, timeout=20).stdout:
-            assert time.monotonic() < deadline, "the connection is not recorded"
+        key = f"{address} {port}".encode().hex()
+        dump: list[str | Path] = [PROGRAM, "store", "dump", "--kind", "PEER", "--state", self.room / "state"]
+        until(
+            lambda: key in subprocess.run(dump, capture_output=True, text=True, timeout=20).stdout,
+            "the connection is recorded",
+        )
         return sock
 
     def close(self) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import let_pass, until
+
 from .network import Network
 
 NODES = ("nfs-a", "nfs-b")
@@ -75,9 +77,7 @@ def has(network: Network, node: str, address: str) -> bool:
 def wait_for(network: Network, node: str, address: str) -> float:
     """How many seconds it takes until the node has the address."""
     started = time.monotonic()
-    while not has(network, node, address):
-        assert time.monotonic() - started < WAIT_S, f"{node} never got {address}"
-        time.sleep(0.01)
+    until(lambda: has(network, node, address), f"node {node} gets {address}", WAIT_S)
     return time.monotonic() - started
 
 
@@ -142,23 +142,21 @@ def running(request: pytest.FixtureRequest, network: Network, examples: Path, ro
 
 def test_fault_file_and_cut(network: Network, running: Keepalived) -> None:
     """No daemon, no address; a daemon that ends gives it away at once; a lost node is noticed within 1 s."""
-    deadline = time.monotonic() + WAIT_S
-    while not all((running.room / node / "beta.fault").exists() for node in NODES):
-        assert time.monotonic() < deadline, "keepalived has not made its track files"
-        time.sleep(0.05)
-    time.sleep(1.0)
+    files = [running.room / node / "beta.fault" for node in NODES]
+    until(lambda: all(file.exists() for file in files), "keepalived makes its track files", WAIT_S)
+    let_pass(1.0, "a node that took an address without a daemon would have it by now")
     assert not has(network, "a", "192.0.2.10") and not has(network, "b", "192.0.2.10")
     for node in NODES:
         running.fault(node, "alpha", 0)
         running.fault(node, "beta", 0)
     wait_for(network, "a", "192.0.2.10")
     wait_for(network, "b", "192.0.2.20")
-    time.sleep(0.5)
+    let_pass(0.5, "the elections must be over before one of them is lost")
     running.fault("nfs-a", "alpha", 1)
     let_go_s = wait_for(network, "b", "192.0.2.10")
     assert not has(network, "a", "192.0.2.10") and has(network, "b", "192.0.2.20")
     running.fault("nfs-a", "alpha", 0)
-    time.sleep(1.0)
+    let_pass(1.0, "a node that preempts would have done it by now")
     assert has(network, "b", "192.0.2.10"), "nobody preempts"
     network.cut("b")
     lost_s = wait_for(network, "a", "192.0.2.10")
@@ -206,7 +204,7 @@ def test_probe(site: dict[str, str], examples: Path, code: int, healthy: int) ->
 )
 def test_notify(site: dict[str, str], examples: Path, state: str, verb: str | None) -> None:
     """Each state's command; what is no change of state is none."""
-    command = [examples / "understudy-notify", "INSTANCE", "alpha", state, "100"]
+    command: list[str | Path] = [examples / "understudy-notify", "INSTANCE", "alpha", state, "100"]
     assert subprocess.run(command, env=site, timeout=10).returncode == 0
     said = examples / "said"
     expected = f"{verb} --config /etc/understudy/alpha.toml --timeout 120\n"
@@ -221,16 +219,14 @@ def told(examples: Path) -> list[str]:
 
 def notify(site: dict[str, str], examples: Path, state: str, **environment: str) -> subprocess.Popen[bytes]:
     """keepalived starts the script and does not wait."""
-    command = [examples / "understudy-notify", "INSTANCE", "alpha", state, "100"]
+    command: list[str | Path] = [examples / "understudy-notify", "INSTANCE", "alpha", state, "100"]
     return subprocess.Popen(command, env={**site, **environment})
 
 
 def wait_until_written(examples: Path, verb: str) -> None:
     """Wait until the script has written down what it was told."""
-    asked, deadline = examples / "alpha.asked", time.monotonic() + WAIT_S
-    while not asked.exists() or asked.read_text() != f"{verb}\n":
-        assert time.monotonic() < deadline, f"nobody has written {verb}"
-        time.sleep(0.005)
+    asked = examples / "alpha.asked"
+    until(lambda: asked.exists() and asked.read_text() == f"{verb}\n", f"somebody writes {verb}", WAIT_S)
 
 
 def test_notify_overtaken(site: dict[str, str], examples: Path) -> None:
@@ -245,10 +241,7 @@ def test_notify_overtaken(site: dict[str, str], examples: Path) -> None:
 def test_notify_promotion_fails(site: dict[str, str], examples: Path) -> None:
     """A promotion that fails is tried again until it is no longer wanted."""
     fails = notify(site, examples, "MASTER", CODE="1")
-    deadline = time.monotonic() + WAIT_S
-    while told(examples) != ["promote", "promote"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: told(examples) == ["promote", "promote"], "it is told twice", WAIT_S)
     assert notify(site, examples, "FAULT").wait(WAIT_S) == 0
     fails.wait(WAIT_S)
     assert told(examples)[:2] == ["promote", "promote"] and told(examples)[-1] == "demote"

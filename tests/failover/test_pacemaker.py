@@ -110,7 +110,7 @@ def connect(cluster: Cluster) -> socket.socket:
     sock = cluster.network.nodes["client"].call(socket.create_connection, (ADDRESS, PORT), 5.0)
     sock.settimeout(MOVE_S)
     address, port = sock.getsockname()
-    dump = [PROGRAM, "store", "dump", "--kind", "PEER", "--state", cluster.room / "volume" / "state"]
+    dump: list[str | Path] = [PROGRAM, "store", "dump", "--kind", "PEER", "--state", cluster.room / "volume" / "state"]
     key = f"{address} {port}".encode().hex()
     cluster.wait_for(lambda: key in subprocess.run(dump, capture_output=True, text=True, timeout=20).stdout, 10.0)
     return sock
@@ -156,6 +156,7 @@ def test_pacemaker(cluster: Cluster) -> None:
     began = time.monotonic()
     cluster.run("nfs-b", f"kill -9 {status(cluster, 'nfs-b')['supervisor_pid']}")
     active = cluster.wait_for(lambda: serving(cluster), MOVE_S)
+    assert active is not None
     print(f"daemon killed: {active} serves after {time.monotonic() - began:.1f} s")
     assert status(cluster, active)["epoch"] != epoch
     other = next(name for name in NODES if name != active)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -9,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +19,13 @@ import pytest
 
 from nfsd.admin.control import ControlError
 from nfsd.cli.ask import EXIT_CODES
-from tests.pair.process import until
-from tests.wire import operations as ops
-from tests.wire.client import Connection, Opened, Session, mount
+from tests.support import operations as ops
+from tests.support.client import Connection, Opened, Session, mount
+from tests.support.launcher import COMMAND
+from tests.support.waiting import let_pass, until
 from xdr.generated import nfs4
 
-from .nodes import COMMAND, Group
+from .nodes import Group
 
 
 @pytest.fixture
@@ -162,10 +163,9 @@ def test_living_node_is_fenced(standing: Group) -> None:
     """A promotion while the other one serves ends that one first, whatever it is doing."""
     group = standing
     group.a.promote()
-    assert group.a.process is not None
     group.a.signal_all(signal.SIGSTOP)
     group.b.promote()
-    assert group.a.process.wait(5.0) == -signal.SIGKILL
+    assert group.a.end(5.0) == -signal.SIGKILL
     assert group.b.events("holder.killed")[0]["holder"] == "a"
     group.a.drop_address()
 
@@ -257,7 +257,7 @@ def test_stop_lets_go(standing: Group) -> None:
 
 def test_manager_by_fifo(group: Group) -> None:
     """keepalived's words move the node, and the file that it watches says when it may have the address."""
-    fifo, fault = group.a.place / "fifo", group.a.place / "fault"
+    fifo, fault = group.a.directory / "fifo", group.a.directory / "fault"
     hooks = f'notify_fifo = "{fifo}"\nnotify_name = "NFS"\nfault_file = "{fault}"\n'
     group.a.configure(hooks=hooks)
     group.a.start()
@@ -278,7 +278,7 @@ def test_manager_by_fifo(group: Group) -> None:
 
 def test_manager_answers_a_handover(group: Group) -> None:
     """What keepalived says of the fault that a handover told it is no other wish: the command succeeds."""
-    fifo, said = group.a.place / "fifo", group.directory / "said"
+    fifo, said = group.a.directory / "fifo", group.directory / "said"
     group.a.configure(hooks=(
         f"notify_fifo = \"{fifo}\"\nnotify_name = \"NFS\"\nhandover = \"touch {said}\"\n"
         f"unmount = \"[ $UNDERSTUDY_REASON = stop ] || echo 'INSTANCE \\\"NFS\\\" FAULT 200' > {fifo};"
@@ -292,7 +292,7 @@ def test_manager_answers_a_handover(group: Group) -> None:
 
 def test_manager_is_obeyed_in_the_end(group: Group) -> None:
     """A takeover that fails is tried again for as long as the manager wishes it."""
-    fifo, permission = group.a.place / "fifo", group.directory / "permission"
+    fifo, permission = group.a.directory / "fifo", group.directory / "permission"
     group.a.configure(fence=f"test -e {permission}", hooks=f'notify_fifo = "{fifo}"\nnotify_name = "NFS"\n')
     group.a.start()
     fifo.open("w").write('INSTANCE "NFS" MASTER 200\n')
@@ -303,14 +303,14 @@ def test_manager_is_obeyed_in_the_end(group: Group) -> None:
 
 def test_standing_still(group: Group) -> None:
     """A node that stood still serves no more, says why, and stays off until it is told otherwise."""
-    fault = group.a.place / "fault"
+    fault = group.a.directory / "fault"
     group.a.configure(fence="manager", hooks=f'pause_max_s = 0.5\nfault_file = "{fault}"\n')
     group.a.start()
     group.a.promote()
     session = mount(group.connect())
     group.a.signal_all(signal.SIGSTOP)
     session.connection.send(session.message(ops.putfh(session.directory), ops.mkdir(b"late")))
-    time.sleep(0.8)
+    let_pass(0.8, "the node must stand still for longer than it may")
     group.a.signal_all(signal.SIGCONT)
     group.a.wait("fenced")
     assert not (group.export / "late").exists()
@@ -329,19 +329,21 @@ def test_standing_still(group: Group) -> None:
 
 def test_dying_again_and_again(group: Group) -> None:
     """A node whose processes die as soon as they serve gives up, so that another one may try."""
-    group.a.configure(hooks=f'fault_file = "{group.a.place}/fault"\n')
+    group.a.configure(hooks=f'fault_file = "{group.a.directory}/fault"\n')
     group.a.start()
     group.a.promote()
-    last, end_s = 0, time.monotonic() + 20
-    while group.a.role() != "fenced" and time.monotonic() < end_s:
-        try:
+    last = 0
+
+    def killed_off() -> bool:
+        nonlocal last
+        with contextlib.suppress(ControlError):
             status = group.a.ask("status", 1.0)
-        except ControlError:
-            continue
-        if status["pid"] != last and status["role"] in ("active", "resuming"):
-            last = status["pid"]
-            os.kill(last, signal.SIGKILL)
-    assert group.a.role() == "fenced"
+            if status["pid"] != last and status["role"] in ("active", "resuming"):
+                last = status["pid"]
+                os.kill(last, signal.SIGKILL)
+        return group.a.role() == "fenced"
+
+    until(killed_off, "the node gives up")
     assert "died as soon as they served" in group.a.events("fenced")[0]["reason"]
 
 
@@ -352,7 +354,7 @@ def test_status_exit_code(standing: Group) -> None:
 
     def code() -> int:
         words = [*COMMAND, "status", "--exit-code", "--config", str(group.a.config)]
-        return network.call(subprocess.run, words, capture_output=True, timeout=20).returncode  # type: ignore[no-any-return]
+        return network.call(subprocess.run, words, capture_output=True, timeout=20).returncode
 
     assert code() == EXIT_CODES["standby"] == 10
     group.a.promote()
@@ -366,11 +368,11 @@ def test_stopped_worker_is_fenced(standing: Group) -> None:
     group = standing
     group.a.promote()
     holding = group.network.nodes["a"].call(
-        subprocess.Popen, [sys.executable, "-c", f"import fcntl, time; f = open('{group.state}/other', 'w')\n"
-                           "fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)"],
+        subprocess.Popen, [sys.executable, "-c", f"import fcntl, signal; f = open('{group.state}/other', 'w')\n"
+                           "fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); signal.pause()"],
         stdout=subprocess.PIPE,
     )  # fmt: skip
-    assert holding.stdout.readline() == b"held\n"
+    assert holding.stdout is not None and holding.stdout.readline() == b"held\n"
     group.a.kill()
     os.rename(group.state / "other", group.state / "lock")
     holding.send_signal(signal.SIGSTOP)
@@ -382,10 +384,10 @@ def test_stopped_worker_is_fenced(standing: Group) -> None:
 def test_second_daemon_refused(standing: Group) -> None:
     """A second daemon on one control socket ends at once; the first goes on."""
     group = standing
-    first, group.a.process = group.a.process, None
-    group.a.launch()
-    second, group.a.process = group.a.process, first
-    assert second is not None and second.wait(20.0) == 1
+    first, group.a.child = group.a.child, None
+    second = group.a.launch()
+    group.a.child = first
+    assert second.wait(20.0) == 1
     group.a.promote()
     assert group.a.role() == "active"
 
@@ -401,7 +403,7 @@ def test_service_manager(group: Group) -> None:
             while line not in manager.recv(4096).decode().splitlines():
                 pass
 
-        group.a.start(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="400000")
+        group.a.start(environment={"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "400000"})
         hear("READY=1")
         hear("WATCHDOG=1")
         group.a.promote()
@@ -459,7 +461,7 @@ def test_killed_while_taking_over(group: Group) -> None:
         os.kill(pid, signal.SIGKILL)
         asked.result()
     group.a.wait("standby")
-    time.sleep(2.0)
+    let_pass(2.0, "the command of the dead one would have gone on by now")
     assert said.read_text().split() == ["unmount", "mount", "unmount"], "the command has gone on"
     Path(f"{said}.go").touch()
     group.a.promote()

@@ -13,7 +13,6 @@ from __future__ import annotations
 import select
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,10 @@ from typing import Any
 import pytest
 
 from statestore import dump
-from tests.pair.process import gone, until
-from tests.wire import operations as ops
-from tests.wire.client import Opened, Session, mount
+from tests.support import operations as ops
+from tests.support.client import Opened, Session, mount
+from tests.support.processes import gone
+from tests.support.waiting import let_pass, until
 
 from .nodes import Group, GroupNode
 
@@ -70,7 +70,7 @@ def stage(node: GroupNode, **settings: Any) -> None:
     """Start a node with boundaries."""
     node.program = PROGRAM
     node.configure(**settings)
-    node.start(UNDERSTUDY_STAGE=str(node.place))
+    node.start(environment={"UNDERSTUDY_STAGE": str(node.directory)})
 
 
 def elsewhere(group: Group) -> None:
@@ -95,13 +95,13 @@ def prepare(group: Group) -> Client:
 def boundaries(group: Group, kind: str) -> list[str]:
     """The boundaries that a request passes on node a, in their order; it is carried out."""
     client = prepare(group)
-    (group.a.place / "at").write_text("0")
+    (group.a.directory / "at").write_text("0")
     client.session.connection.rpc(client.message(kind))
-    passed = group.a.place / "passed"
+    passed = group.a.directory / "passed"
     until(lambda: passed.read_text().endswith("after reply\n"), "the last boundary is passed")
     client.session.connection.close()
-    names = (group.a.place / "passed").read_text().splitlines()
-    (group.a.place / "passed").unlink()
+    names = (group.a.directory / "passed").read_text().splitlines()
+    (group.a.directory / "passed").unlink()
     group.a.kill()
     for path in group.export.iterdir():
         if path.name != ".understudy":
@@ -111,9 +111,9 @@ def boundaries(group: Group, kind: str) -> list[str]:
 
 def freeze(group: Group, client: Client, kind: str, number: int) -> None:
     """Send the request, and have node a frozen at a boundary of it."""
-    (group.a.place / "at").write_text(str(number))
+    (group.a.directory / "at").write_text(str(number))
     client.session.connection.send(client.message(kind))
-    pid = group.a.process.pid if group.a.process is not None else 0
+    pid = group.a.pid if group.a.child is not None else 0
     until(lambda: _stopped(pid), "the node is frozen")
     # A frozen machine's kernel is silent too.
     group.network.cut("a")
@@ -145,7 +145,7 @@ def said(client: Client) -> bytes:
 
 def thaw(group: Group, client: Client) -> list[str]:
     """Let node a go on after b has taken over; what harm it does."""
-    time.sleep(FROZEN_S)
+    let_pass(FROZEN_S, "node a must have stood still for longer than it may")
     before = picture(group)
     # What was in flight before the takeover may still be there to read.
     client.session.connection.socket.setblocking(False)
@@ -158,7 +158,7 @@ def thaw(group: Group, client: Client) -> list[str]:
     group.network.mend("a")
     group.a.signal_all(signal.SIGCONT)
     heard = said(client)
-    time.sleep(THAWED_S)
+    let_pass(THAWED_S, "what it would do wrong, it would do now")
     after = picture(group)
     harm = [
         f"{what}: {key} was {before[what].get(key)}, is {after[what].get(key)}"
@@ -200,7 +200,7 @@ def check_fenced(group: Group, kind: str) -> None:
         stage(group.a)
         harm = judge(group, kind, number)
         assert not harm, f"{kind}, {name}: {harm}"
-        assert group.a.process is not None and gone(group.a.process.pid), "the fence lets nobody live"
+        assert gone(group.a.pid), "the fence lets nobody live"
         print(f"{kind}, {name}: fenced")
         group.a.kill()
         for path in group.export.iterdir():

@@ -12,19 +12,17 @@ from typing import Any
 
 import pytest
 
+from tests.support.judge import ALARMS
+from tests.support.processes import tail
+
 from . import mountstats
 from .guest import CALL_TIMEOUT_S, ROOT, Guest, GuestProcess, Pending, User
-from .lab import SERVER_ADDRESS, Lab, tail
+from .lab import SERVER_ADDRESS, Lab
 from .server import SQUASH, WORK, Server, UnderstudyServer
 from .workloads import system
 
 MOUNTS = "/run/nfs"
 NAMES = ("a", "b")
-# What a client's kernel says when it met something that no test here provokes.
-ALARMS = re.compile(
-    r"Kernel panic|BUG:|Oops|WARNING:|not responding|blocked for more than|reclaim failed|state manager"
-    r"|nfs4?_\w+.*(error|failed)|NFS:.*(error|failed|lost|server returned)|fragment too large|refused"
-)
 
 
 class Client:

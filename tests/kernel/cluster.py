@@ -5,12 +5,14 @@ whole again afterwards. It must not know what clients do.
 """
 
 import json
-import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .lab import Lab, LabError
+from tests.support.waiting import until
+
+from .lab import Lab
+from .namespace import LabError
 from .nodes import POLL_S, Group, Node, Plan
 from .server import SQUASH, WORK, UnderstudyServer
 
@@ -53,14 +55,17 @@ class Service(UnderstudyServer):
 
     def active_pid(self, after: int = 0) -> int:
         """Return the id of the process that serves, another one than `after`, on whichever node."""
-        deadline = time.monotonic() + ROLE_TIMEOUT_S
-        while time.monotonic() < deadline:
+
+        def serving() -> int:
             for node in self.cluster.nodes:
                 status = node.status(self.group)
                 if status.get("role") == "active" and status["pid"] != after:
                     return int(status["pid"])
-            time.sleep(POLL_S)
-        raise LabError(f"nobody serves {self.group.name}:\n{self.report()}")
+            return 0
+
+        return until(
+            serving, lambda: f"somebody serves {self.group.name}:\n{self.report()}", ROLE_TIMEOUT_S, POLL_S, LabError
+        )
 
     def left_over(self) -> dict[str, int]:
         status = self.cluster.active(self.group).status(self.group)
@@ -121,13 +126,14 @@ class Cluster:
         Raises:
             LabError: there is none in time.
         """
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            for node in self.nodes:
-                if node.role(group) == "active":
-                    return node
-            time.sleep(POLL_S)
-        raise LabError(f"nobody serves {group.name}:\n{self.services[group.name].report()}")
+        found = until(
+            lambda: [node for node in self.nodes if node.role(group) == "active"],
+            lambda: f"somebody serves {group.name}:\n{self.services[group.name].report()}",
+            timeout_s,
+            POLL_S,
+            LabError,
+        )
+        return found[0]
 
     def other(self, node: Node) -> Node:
         """The node that this one is not."""
@@ -139,14 +145,16 @@ class Cluster:
         Raises:
             LabError: it has another one still.
         """
-        deadline = time.monotonic() + timeout_s
-        while (found := node.role(group)) != role:
-            if time.monotonic() > deadline:
-                raise LabError(
-                    f"{node.name} is {found or 'silent'}, not {role}, for {group.name}:\n"
-                    f"{self.services[group.name].report()}"
-                )
-            time.sleep(POLL_S)
+        until(
+            lambda: node.role(group) == role,
+            lambda: (
+                f"{node.name}, which is {node.role(group) or 'silent'}, is {role} for {group.name}:\n"
+                f"{self.services[group.name].report()}"
+            ),
+            timeout_s,
+            POLL_S,
+            LabError,
+        )
 
     def restore(self) -> None:
         """Have both nodes be there and connected, and each group served by one, the other in reserve."""

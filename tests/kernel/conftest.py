@@ -6,11 +6,12 @@ nfs-ganesha, which shows that they ask for nothing peculiar to us.
 
 import os
 import random
-import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+
+from tests.support.waiting import watch
 
 from .clients import Clients, Site, place_for
 from .cluster import Cluster, Service, make_group
@@ -48,12 +49,11 @@ def peer_name(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark and limit what needs a guest; expect of a peer that it fails where it lacks something."""
+    """Limit what needs a guest; expect of a peer that it fails where it lacks something."""
     lacks = GANESHA_LACKS if peer_name(config) == "ganesha" else {}
     for item in items:
         if item.path.parent != Path(__file__).parent or "machine" not in getattr(item, "fixturenames", ()):
             continue
-        item.add_marker(pytest.mark.kernel)
         if config.pluginmanager.hasplugin("timeout"):
             # By signal, because the other method ends the run without the lab's tear-down.
             item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_S, method="signal"))
@@ -98,10 +98,7 @@ def version(request: pytest.FixtureRequest) -> str:
 
 def left_over(server: Server) -> dict[str, int]:
     """Return what state the server holds once that is nothing, or after a while what it is."""
-    deadline = time.monotonic() + RELEASE_TIMEOUT_S
-    while (held := server.left_over()) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return held
+    return watch(server.left_over, lambda held: not held, RELEASE_TIMEOUT_S, poll_s=0.2)
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,11 @@ function of the workloads package; it runs in a process of the guest, under any 
 exception comes back. It must not know what is tested.
 """
 
+import contextlib
 import json
 import os
 import select
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .lab import Child, Lab, LabError, tail
+from tests.support.processes import Child, tail
+
+from .lab import Lab
+from .namespace import LabError
 
 CODE = Path(__file__).resolve().parent
 MEMORY_MIB = 384
@@ -256,9 +261,8 @@ class Guest:
         """Switch the guest off, by force if need be."""
         if self.alive() and self.healthy:
             self.send({"halt": True})
-            deadline = time.monotonic() + HALT_TIMEOUT_S
-            while self.alive() and time.monotonic() < deadline:
-                time.sleep(0.02)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(HALT_TIMEOUT_S)
         self._child.kill()
         for fd in (self._read, self._write):
             os.close(fd)

@@ -6,8 +6,11 @@ host's disk. It must not know how the server dies.
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+
+from tests.support.waiting import until
 
 from .clients import Client, Site
 from .guest import GuestProcess, Pending
@@ -16,8 +19,8 @@ from .workloads import locks, stress
 
 # After its end is asked for, work finishes the step under way: a commit and a check of the repository at most.
 FINISH_S = 60
-# After this long the lock that is held all along is held.
-HELD_AFTER_S = 0.1
+# Until the lock that is held all along has been granted.
+START_S = 30.0
 
 
 class Stress:
@@ -35,9 +38,9 @@ class Stress:
         (site.host / "names").mkdir()
         self._holder = site.a.process()
         self._start("hold", self._holder, stress.hold, f"{site.path}/held")
-        while not (site.host / "held").exists():
-            time.sleep(0.01)
-        time.sleep(HELD_AFTER_S)
+        # Its first step is a write under the lock.
+        held = site.host / "held"
+        until(lambda: held.exists() and held.stat().st_size > 0, "the lock is held", START_S)
         self._begin(seed)
 
     def _begin(self, seed: int) -> None:
@@ -67,40 +70,7 @@ class Stress:
 
     def problems(self) -> dict[str, int]:
         """What went wrong in the clients' eyes, and in those of who sees all: nothing, if all is well."""
-        found: Counter[str] = Counter()
-        for result in self.results.values():
-            found.update(result["problems"])
-        found.update(self._names_problems())
-        found.update(self._files_problems())
-        counted = sum(self.results[f"count {name}"]["steps"] for name in "ab")
-        number = int((self.site.host / "number").read_text().split()[0])
-        if number != counted:
-            found["counts lost under the lock"] = counted - number
-        return dict(found)
-
-    def _names_problems(self) -> dict[str, int]:
-        """Each name has one winner, who has signed it; a loser has lost to somebody."""
-        found: Counter[str] = Counter()
-        won = {name: set(self.results[f"claim {name}"]["won"]) for name in "ab"}
-        tried = max(self.results[f"claim {name}"]["tried"] for name in "ab")
-        found["names won twice"] = len(won["a"] & won["b"])
-        found["false EEXIST of an exclusive create"] = len(set(range(tried)) - won["a"] - won["b"])
-        for name, mine in won.items():
-            paths = [self.site.host / "names" / str(number) for number in mine]
-            found["names lost or not signed"] += sum(not path.exists() or path.read_text() != name for path in paths)
-        return {kind: count for kind, count in found.items() if count}
-
-    def _files_problems(self) -> dict[str, int]:
-        """What is there is what the clients left, byte for byte."""
-        found: Counter[str] = Counter()
-        for name in "ab":
-            directory = self.site.host / f"files-{name}"
-            there = {path.name: stress.digest(path.read_bytes()) for path in directory.iterdir() if path.is_file()}
-            left = self.results[f"files {name}"]["files"]
-            found["files lost"] += len(left.keys() - there.keys())
-            found["files too many"] += len(list(directory.iterdir())) - len(there.keys() & left.keys())
-            found["files with other content"] += sum(there[key] != left[key] for key in there.keys() & left.keys())
-        return {kind: count for kind, count in found.items() if count}
+        return problems_of(self.results, self.site.host)
 
     def examples(self) -> list[str]:
         """Some of the wrong answers in detail."""
@@ -116,6 +86,46 @@ class Stress:
         assert rival.call(locks.holder, path, 0, 0) == "exclusive", "the lock held all along is lost"
         self._holder.call(stress.release, path)
         assert rival.call(locks.lock, path, locks.FCNTL, True, False)
+
+
+def problems_of(results: Mapping[str, Mapping[str, Any]], host: Path) -> dict[str, int]:
+    """What is wrong with the work of both clients, by name, and with what it left in a directory of the host's."""
+    found: Counter[str] = Counter()
+    for result in results.values():
+        found.update(result["problems"])
+    found.update(_names_problems(results, host))
+    found.update(_files_problems(results, host))
+    counted = sum(results[f"count {name}"]["steps"] for name in "ab")
+    number = int((host / "number").read_text().split()[0])
+    if number != counted:
+        found["counts lost under the lock"] = counted - number
+    return dict(found)
+
+
+def _names_problems(results: Mapping[str, Mapping[str, Any]], host: Path) -> dict[str, int]:
+    """Each name has one winner, who has signed it; a loser has lost to somebody."""
+    found: Counter[str] = Counter()
+    won = {name: set(results[f"claim {name}"]["won"]) for name in "ab"}
+    tried = max(results[f"claim {name}"]["tried"] for name in "ab")
+    found["names won twice"] = len(won["a"] & won["b"])
+    found["false EEXIST of an exclusive create"] = len(set(range(tried)) - won["a"] - won["b"])
+    for name, mine in won.items():
+        paths = [host / "names" / str(number) for number in mine]
+        found["names lost or not signed"] += sum(not path.exists() or path.read_text() != name for path in paths)
+    return {kind: count for kind, count in found.items() if count}
+
+
+def _files_problems(results: Mapping[str, Mapping[str, Any]], host: Path) -> dict[str, int]:
+    """What is there is what the clients left, byte for byte."""
+    found: Counter[str] = Counter()
+    for name in "ab":
+        directory = host / f"files-{name}"
+        there = {path.name: stress.digest(path.read_bytes()) for path in directory.iterdir() if path.is_file()}
+        left = results[f"files {name}"]["files"]
+        found["files lost"] += len(left.keys() - there.keys())
+        found["files too many"] += len(list(directory.iterdir())) - len(there.keys() & left.keys())
+        found["files with other content"] += sum(there[key] != left[key] for key in there.keys() & left.keys())
+    return {kind: count for kind, count in found.items() if count}
 
 
 def check_introductions(before: dict[Client, MountStats]) -> None:

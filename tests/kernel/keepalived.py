@@ -5,13 +5,15 @@ has decided, and reads from a file whether its node may have the address.
 """
 
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .lab import Child, Lab, LabError, tail
-from .namespace import Namespace
+from tests.support.processes import Child, tail
+from tests.support.waiting import until
+
+from .lab import Lab
+from .namespace import LabError, Namespace
 
 # The address is taken after three missed advertisements and the skew, which the priority makes 2 ms.
 ADVERT_INTERVAL_S = 0.25
@@ -127,12 +129,17 @@ class Keepalived:
         ]
         output = self._lab.directory / f"{self._name}.out"
         said = output.stat().st_size if output.exists() else 0
-        self.child = self._lab.spawn(self._name, command, namespace=self._namespace)
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not TAKES_PART.search(output.read_bytes()[said:]):
-            if not self.child.alive() or time.monotonic() > deadline:
-                raise LabError(f"{self._name} does not take part:\n{tail(output)}")
-            time.sleep(0.01)
+        child = self.child = self._lab.spawn(self._name, command, namespace=self._namespace)
+
+        def takes_part() -> bool:
+            return bool(TAKES_PART.search(output.read_bytes()[said:]))
+
+        def silence() -> str:
+            return f"{self._name} takes part:\n{tail(output)}"
+
+        until(lambda: takes_part() or not child.alive(), silence, START_TIMEOUT_S, error=LabError)
+        if not takes_part():
+            raise LabError(f"it ended before {silence()}")
 
     def stop(self) -> None:
         """Stop it politely: it gives its addresses away at once."""

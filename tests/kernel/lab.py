@@ -16,58 +16,13 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from .namespace import STOP_TIMEOUT_S, LabError, Namespace, search_environment
+from tests.support.processes import Child
 
-__all__ = ["BRIDGE", "SERVER_ADDRESS", "Child", "Lab", "LabError", "tail"]
+from .namespace import LabError, Namespace, search_environment
 
 SERVER_ADDRESS = "10.199.0.1"
 BRIDGE = "br0"
 BRIDGE_MAC = "02:00:0a:c7:00:fe"
-
-
-def tail(path: Path, size_max: int = 6000) -> str:
-    """Return the last part of a text file, or an empty string if there is none."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - size_max))
-            return file.read().decode(errors="replace")
-    except FileNotFoundError:
-        return ""
-
-
-class Child:
-    """A process of the lab, known by its id, with its output in a file."""
-
-    def __init__(self, name: str, process: subprocess.Popen[bytes], output: Path) -> None:
-        self.name = name
-        self.process = process
-        self.output = output
-
-    @property
-    def pid(self) -> int:
-        """The process id on the host."""
-        return self.process.pid
-
-    def alive(self) -> bool:
-        """Whether it still runs."""
-        return self.process.poll() is None
-
-    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
-        """End it politely, then by force; return its exit code (negative: the signal)."""
-        if self.alive():
-            self.process.terminate()
-            try:
-                return self.process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                return self.kill()
-        return self.process.wait()
-
-    def kill(self) -> int:
-        """End it at once; return its exit code."""
-        if self.alive():
-            self.process.kill()
-        return self.process.wait(STOP_TIMEOUT_S)
 
 
 class Lab:

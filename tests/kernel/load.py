@@ -5,7 +5,9 @@ at that moment.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
+
+from tests.support.judge import longest_gap, stall, went_on
 
 from .clients import Client, Site
 from .guest import Pending
@@ -26,11 +28,6 @@ def offset_of(client: Client) -> float:
         after = time.monotonic()
         found.append((after - before, there - (before + after) / 2))
     return min(found)[1]
-
-
-def gaps(done: list[float], start: float, end: float) -> list[float]:
-    """Times between completed steps, of those that overlap a span of time."""
-    return [after - before for before, after in zip(done, done[1:], strict=False) if after > start and before < end]
 
 
 class Load:
@@ -79,12 +76,15 @@ class Load:
 
     def longest_gap(self, kind: str, start: float, end: float) -> float:
         """An activity's longest time between two steps around a span of time (host's clock), in seconds."""
-        return max(gaps(self.done[kind], start, end))
+        assert went_on(self.done[kind], start), f"{kind}: nothing was done after {start:.3f} s"
+        return longest_gap(self.done[kind], start, end)
 
-    def stalls(self, kind: str, quiet: tuple[float, float], moments: Iterable[float], window_s: float) -> list[float]:
+    def stalls(self, kind: str, quiet: tuple[float, float], moments: Sequence[float], window_s: float) -> list[float]:
         """How long an activity stood still after each moment, beyond its longest gap in a quiet time."""
-        usual = self.longest_gap(kind, *quiet)
-        return [max(0.0, self.longest_gap(kind, moment, moment + window_s) - usual) for moment in moments]
+        done = self.done[kind]
+        stuck = [moment for moment in moments if not went_on(done, moment)]
+        assert not stuck, f"{kind}: nothing was done after {stuck[0]:.3f} s"
+        return [stall(done, quiet, (moment, moment + window_s)) for moment in moments]
 
     def summary(self, title: str, quiet: tuple[float, float]) -> str:
         """How much of each kind was done, and the longest gaps in a quiet time, as one line."""

@@ -7,13 +7,12 @@ it set up its client again after the mount.
 import re
 from dataclasses import dataclass
 
+from tests.support.judge import introductions
+
 # The fields of one operation's row (include/linux/sunrpc/metrics.h), times in milliseconds.
 FIELDS = ("operations", "transmissions", "timeouts", "sent", "received", "queue_ms", "rtt_ms", "execute_ms", "errors")
 ROW = re.compile(r"^\s+([A-Z0-9_]+):((?: \d+){8,9})$")
 DEVICE = re.compile(r"^device (\S+) mounted on (\S+) with fstype (\S+)")
-
-# Operations by which a client introduces itself: after the mount each one means that it lost something.
-SETTING_UP = ("EXCHANGE_ID", "CREATE_SESSION", "SETCLIENTID", "SETCLIENTID_CONFIRM", "RECLAIM_COMPLETE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class MountStats:
 
     def set_up_again(self) -> dict[str, int]:
         """The operations among these by which a client introduces itself."""
-        return {name: count for name, count in self.used().items() if name in SETTING_UP}
+        return introductions(self.used())
 
 
 def parse(text: str, mounted_on: str) -> MountStats:

@@ -16,10 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.control import status_of
+from tests.support.processes import Child, tail
+from tests.support.waiting import until
+
 from . import fence_node
 from .keepalived import Instance, Keepalived, configuration
-from .lab import BRIDGE, Child, Lab, LabError, tail
-from .server import LEASE_TIME_S, PORT, SQUASH, WORK, status_of
+from .lab import BRIDGE, Lab
+from .namespace import LabError
+from .server import LEASE_TIME_S, PORT, SQUASH, WORK
 
 INTERFACE = "eth0"
 READY_TIMEOUT_S = 30.0
@@ -212,11 +217,13 @@ class Node:
             self.namespace.run(["bash", "-c", f"echo >/dev/udp/{address}/9 || true"])
 
     def _wait_ready(self, group: Group) -> None:
-        deadline = time.monotonic() + READY_TIMEOUT_S
-        while not self.status(group):
-            if not self._daemons[group.name].alive() or time.monotonic() > deadline:
-                raise LabError(f"{self.name}: no daemon for {group.name}:\n{self.report(group)}")
-            time.sleep(POLL_S)
+        def silence() -> str:
+            return f"{self.name} has a daemon for {group.name}:\n{self.report(group)}"
+
+        daemon = self._daemons[group.name]
+        until(lambda: self.status(group) or not daemon.alive(), silence, READY_TIMEOUT_S, POLL_S, LabError)
+        if not daemon.alive():
+            raise LabError(f"the daemon ended before {silence()}")
 
     def stop(self) -> None:
         """Stop what runs on it politely, as a reboot does.

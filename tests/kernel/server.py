@@ -4,20 +4,21 @@ Owns starting, stopping and watching a server inside a lab, and the layout of wh
 squashing, SQUASH with root squashed, both under a pseudo root. It must not know what the tests do.
 """
 
-import contextlib
 import json
 import os
 import re
-import shutil
 import signal
-import socket
-import sys
-import time
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
 
-from .lab import SERVER_ADDRESS, Child, Lab, LabError, tail
+from tests.support.control import status_of
+from tests.support.judge import FAULT_LINE
+from tests.support.launcher import installed_program
+from tests.support.processes import Child, tail
+from tests.support.waiting import until
+
+from .lab import SERVER_ADDRESS, Lab
+from .namespace import LabError
 
 PORT = 2049
 WORK = "/work"
@@ -40,18 +41,6 @@ def listens(pid: int, port: int) -> bool:
             if state == LISTEN_STATE and int(local.rpartition(":")[2], 16) == port:
                 return True
     return False
-
-
-def status_of(control: Path, timeout_s: float = START_TIMEOUT_S) -> dict[str, Any]:
-    """What a server says of itself on its control socket; nothing if it does not answer."""
-    with socket.socket(socket.AF_UNIX) as asking, contextlib.suppress(OSError, ValueError):
-        asking.settimeout(timeout_s)
-        asking.connect(str(control))
-        asking.sendall(b'{"command": "status"}\n')
-        with asking.makefile("rb") as answers:
-            found: dict[str, Any] = json.loads(answers.readline()).get("result") or {}
-            return found
-    return {}
 
 
 class Server(ABC):
@@ -86,14 +75,15 @@ class Server(ABC):
         Raises:
             LabError: it ended, or listens to nothing after START_TIMEOUT_S.
         """
-        self.child = self.lab.spawn("server", self.command())
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not listens(self.child.pid, PORT):
-            if not self.child.alive() or time.monotonic() > deadline:
-                state = "does not listen" if self.child.alive() else "ended at once"
-                self.stop()
-                raise LabError(f"{self.name} {state}:\n{self.report()}")
-            time.sleep(0.02)
+        child = self.child = self.lab.spawn("server", self.command())
+        try:
+            until(lambda: listens(child.pid, PORT) or not child.alive(), "it listens", START_TIMEOUT_S, error=LabError)
+        except LabError:
+            self.stop()
+            raise LabError(f"{self.name} does not listen:\n{self.report()}") from None
+        if not child.alive():
+            self.stop()
+            raise LabError(f"{self.name} ended at once:\n{self.report()}")
 
     def alive(self) -> bool:
         """Whether the server's process runs."""
@@ -152,7 +142,7 @@ class UnderstudyServer(Server):
     """Understudy, as its users start it."""
 
     name = "understudy"
-    faults = re.compile(r'Traceback \(most recent call last\)|"level": ?"(error|critical)"')
+    faults = FAULT_LINE
 
     def program(self) -> str:
         """Return the path of the command line.
@@ -160,13 +150,10 @@ class UnderstudyServer(Server):
         Raises:
             LabError: there is none.
         """
-        beside = Path(sys.executable).with_name("understudy")
-        program = os.environ.get("UNDERSTUDY_COMMAND") or (
-            str(beside) if beside.exists() else shutil.which("understudy")
-        )
-        if program is None:
-            raise LabError(f"{beside} does not exist: install the project into this interpreter first")
-        return program
+        try:
+            return installed_program()
+        except FileNotFoundError as missing:
+            raise LabError(str(missing)) from missing
 
     def command(self) -> list[str]:
         return [
@@ -193,13 +180,12 @@ class UnderstudyServer(Server):
         Raises:
             LabError: there is none after START_TIMEOUT_S.
         """
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
-            status = status_of(self.state / "control")
-            if status.get("role") == "active" and status["pid"] != after:
-                return int(status["pid"])
-            time.sleep(0.02)
-        raise LabError(f"there is no active worker:\n{self.report()}")
+
+        def active() -> int:
+            status = status_of(self.state / "control", START_TIMEOUT_S)
+            return int(status["pid"]) if status.get("role") == "active" and status["pid"] != after else 0
+
+        return until(active, lambda: f"there is an active worker:\n{self.report()}", START_TIMEOUT_S, error=LabError)
 
     def left_over(self) -> dict[str, int]:
         command = [self.program(), "status", "--state", str(self.state), "-o", "json"]

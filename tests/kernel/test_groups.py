@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.support.waiting import let_pass
+
 from .clients import MOUNTS, NAMES, Client, Site
 from .cluster import Cluster, Service, make_group
 from .guest import Guest, GuestProcess
@@ -112,7 +114,7 @@ class Scene:
         self.quiet = (began + LEAD_S, began + LEAD_S + QUIET_S)
         self.others: list[tuple[str, float, float]] = []
         self.incidents: dict[int, list[Incident]] = {0: [], 1: []}
-        time.sleep(LEAD_S + QUIET_S + GUARD_S)
+        let_pass(LEAD_S + QUIET_S + GUARD_S, "the load is measured while nothing happens")
 
     def befall(self, number: int, kind: str, *, both: bool = False) -> Incident:
         """Let that befall one group; the other one is on another node, or is hit as well."""
@@ -123,7 +125,7 @@ class Scene:
             winner = second.cluster.active(second.group)
             assert winner.name == incident.winner
             self.incidents[1 - number].append(observe(second, kind, incident.at, winner))
-        time.sleep(SETTLE_S)
+        let_pass(SETTLE_S, "the load goes on for a while before the next one")
         shift = time.monotonic() - time.time()
         self.others.append((f"{kind} of {GROUPS[number]}", incident.at + shift, incident.served_at + shift))
         return incident

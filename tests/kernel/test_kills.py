@@ -14,6 +14,8 @@ import time
 
 import pytest
 
+from tests.support.waiting import let_pass
+
 from .clients import Site
 from .judge import Stress
 
@@ -37,7 +39,7 @@ def kill_often(site: Site, kills: int, rng: random.Random) -> list[float]:
         os.kill(last, signal.SIGKILL)
         last = server.active_pid(after=last)
         took.append(time.monotonic() - began)
-        time.sleep(max(0.0, rng.uniform(GAP_MIN_S, GAP_MAX_S) - took[-1]))
+        let_pass(rng.uniform(GAP_MIN_S, GAP_MAX_S) - took[-1], "the moments are random ones")
     return took
 
 
@@ -46,9 +48,9 @@ def check_kills(site: Site, kills: int, seed: int) -> None:
     print(f"\n{site.version}: {kills} kills, --seed {seed}")
     site.ours()
     work = Stress(site, seed, LEAD_S + kills * (GAP_MAX_S + 1.0) + 30)
-    time.sleep(LEAD_S)
+    let_pass(LEAD_S, "the work gets under way")
     took = kill_often(site, kills, random.Random(seed))
-    time.sleep(TAIL_S)
+    let_pass(TAIL_S, "the work goes on for a while")
     work.finish()
     print(f"{site.version}: takeovers {max(took) * 1000:.0f} ms at most")
     work.check()

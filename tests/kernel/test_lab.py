@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import watch
+
 from . import mountstats, packages
 from .guest import Guest, GuestError, GuestTimeout, User
 from .lab import Lab
@@ -28,7 +30,7 @@ device 10.0.0.1:/work mounted on /run/nfs/work with fstype nfs4 statvers=1.1
 \tEXCHANGE_ID: 2 2 0 500 200 0 1 1 0
 """
 OPEN_A_LAB = """
-import sys, time
+import signal, sys
 sys.path.insert(0, {root!r})
 from {package}.guest import Guest
 from {package}.lab import Lab
@@ -36,7 +38,7 @@ with Lab() as lab:
     guest = Guest(lab, "orphan", 1)
     guest.wait_ready()
     print(lab.directory, flush=True)
-    time.sleep(60)
+    signal.pause()
 """
 
 
@@ -55,10 +57,7 @@ def processes_of(directory: str) -> list[int]:
 
 def wait_until_gone(directory: str, timeout_s: float = 10.0) -> list[int]:
     """Wait for a lab's processes to end; return those that did not."""
-    deadline = time.monotonic() + timeout_s
-    while (left := processes_of(directory)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return left
+    return watch(lambda: processes_of(directory), lambda left: not left, timeout_s)
 
 
 def test_mountstats() -> None:

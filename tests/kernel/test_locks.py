@@ -1,8 +1,8 @@
 """Locks between two clients and between processes of one client, and what is done under them."""
 
-import time
-
 import pytest
+
+from tests.support.waiting import let_pass
 
 from .clients import Site, at_once
 from .workloads import databases, locks, names
@@ -52,7 +52,7 @@ def test_waiter_gets_the_lock(site: Site, path: str, kind: str) -> None:
     holder, waiter = site.a.process(), site.b.process()
     assert holder.call(locks.lock, path, kind, EXCLUSIVE, TRY)
     waiting = waiter.start(locks.lock, path, kind, EXCLUSIVE, WAIT, timeout_s=WAITER_TIMEOUT_S)
-    time.sleep(0.3)  # Long enough for the request to reach the server and be denied there.
+    let_pass(0.3, "the request must have reached the server and been denied there")
     assert not waiting.done()
     holder.call(locks.unlock, path, kind)
     assert waiting.result() is True

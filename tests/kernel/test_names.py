@@ -2,9 +2,10 @@
 
 import os
 import stat
-import time
 
 import pytest
+
+from tests.support.waiting import watch
 
 from .clients import Site
 from .workloads import names
@@ -19,10 +20,7 @@ def names_left(site: Site, expected: set[str]) -> set[str]:
 
     A client that renamed an open file removes it behind the back of the close.
     """
-    deadline = time.monotonic() + REMOVAL_TIMEOUT_S
-    while (left := set(os.listdir(site.host))) != expected and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return left
+    return watch(lambda: set(os.listdir(site.host)), lambda left: left == expected, REMOVAL_TIMEOUT_S)
 
 
 def test_exclusive_create_race(site: Site) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.support.waiting import let_pass
+
 from .clients import Site
 from .cluster import Service
 from .incidents import (
@@ -48,11 +50,11 @@ def run(site: Site, service: Service, kinds: Sequence[str]) -> list[Incident]:
     load = Load(site, LEAD_S + QUIET_S + len(kinds) * EACH_S_MAX)
     began = time.monotonic()
     quiet = (began + LEAD_S, began + LEAD_S + QUIET_S)
-    time.sleep(LEAD_S + QUIET_S + GUARD_S)
+    let_pass(LEAD_S + QUIET_S + GUARD_S, "the load is measured while nothing happens")
     incidents = []
     for kind in kinds:
         incidents.append(befall(service, kind))
-        time.sleep(SETTLE_S)
+        let_pass(SETTLE_S, "the load goes on for a while before the next one")
         restore(service, incidents[-1])
     load.stop()
     load.finish()

@@ -14,12 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import let_pass
+
 from .clients import Clients, Site, place_for
 from .cluster import Cluster, Service, make_group
 from .incidents import GUARD_S, SETTLE_S, Incident, check_busy, check_fenced, observe, restore, table
 from .judge import check_introductions
-from .lab import Lab, LabError
+from .lab import Lab
 from .load import Load
+from .namespace import LabError
 from .nodes import Node, Plan
 from .workloads import locks
 
@@ -104,11 +107,11 @@ def test_by_hand(manual_site: Site, manual: Service) -> None:
     before = {client: client.stats() for client in (site.a, site.b)}
     load = Load(site, LOAD_S_MAX)
     began = time.monotonic()
-    time.sleep(LEAD_S + QUIET_S + GUARD_S)
+    let_pass(LEAD_S + QUIET_S + GUARD_S, "the load is measured while nothing happens")
     incidents = []
     for how in ("handover", "demote", "power off"):
         incidents.append(lose(manual) if how == "power off" else move(manual, how))
-        time.sleep(SETTLE_S)
+        let_pass(SETTLE_S, "the load goes on for a while before the next one")
     restore(manual, incidents[-1])
     load.stop()
     load.finish()

@@ -8,9 +8,10 @@ introduce itself again. How long it is felt is measured elsewhere (test_nodes.py
 """
 
 import random
-import time
 
 import pytest
+
+from tests.support.waiting import let_pass
 
 from .clients import Site
 from .cluster import Service
@@ -31,7 +32,7 @@ def check_often(site: Site, service: Service, count: int, seed: int) -> None:
     print(f"\n{site.version}: {count} incidents, --seed {seed}")
     rng = random.Random(seed)
     work = Stress(site, seed, LEAD_S + count * EACH_S_MAX)
-    time.sleep(LEAD_S)
+    let_pass(LEAD_S, "the work gets under way")
     for number in range(count):
         incident = befall(service, rng.choice(list(KINDS)))
         print(
@@ -39,10 +40,10 @@ def check_often(site: Site, service: Service, count: int, seed: int) -> None:
             f"detection {incident.detection_s:.3f} s, {incident.phases}",
             flush=True,
         )
-        time.sleep(rng.uniform(GAP_MIN_S, GAP_MAX_S))
+        let_pass(rng.uniform(GAP_MIN_S, GAP_MAX_S), "the moments are random ones")
         restore(service, incident)
-        time.sleep(rng.uniform(GAP_MIN_S, GAP_MAX_S))
-    time.sleep(TAIL_S)
+        let_pass(rng.uniform(GAP_MIN_S, GAP_MAX_S), "the moments are random ones")
+    let_pass(TAIL_S, "the work goes on for a while")
     work.finish()
     work.check()
     least = {name: STEPS_PER_INCIDENT[name.split()[0]] * count for name in work.steps()}

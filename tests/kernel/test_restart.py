@@ -10,6 +10,8 @@ something that goes on listening (the supervisor, or a service manager that owns
 import random
 import time
 
+from tests.support.waiting import let_pass
+
 from .clients import Client, Site
 from .judge import Stress, check_introductions
 from .load import ACTIVITIES, DENIED, Load
@@ -39,7 +41,7 @@ class Restart:
         before = {client: client.stats() for client in (site.a, site.b)}
         waits_s = reconnects * RECONNECT_S
         load = Load(site, LEAD_S + QUIET_S + 1.0 + waits_s + AFTER_S)
-        time.sleep(LEAD_S + QUIET_S)
+        let_pass(LEAD_S + QUIET_S, "the load is measured while nothing happens")
         killed = time.monotonic()
         server.kill_all()
         server.start()
@@ -82,9 +84,9 @@ def test_restart_under_stress(site: Site, seed: int) -> None:
     server = site.ours()
     print(f"\n{site.version}: restart, --seed {seed}")
     work = Stress(site, seed, LEAD_S + RECONNECT_S + 60)
-    time.sleep(LEAD_S + random.Random(seed).uniform(0.0, 0.5))
+    let_pass(LEAD_S + random.Random(seed).uniform(0.0, 0.5), "the moment of death is a random one")
     server.kill_all()
     server.start()
-    time.sleep(RECONNECT_S + AFTER_S)
+    let_pass(RECONNECT_S + AFTER_S, "the clients connect again, and work on for a while")
     work.finish()
     work.check()

@@ -13,6 +13,8 @@ import time
 
 import pytest
 
+from tests.support.waiting import let_pass
+
 from .clients import Site
 from .load import ACTIVITIES, DENIED, Load
 from .workloads import locks
@@ -37,13 +39,13 @@ def measure(site: Site, kills: int) -> dict[str, list[float]]:
     load = Load(site, seconds)
     began = time.monotonic()
     quiet = (began + LEAD_S, began + LEAD_S + QUIET_S)
-    time.sleep(LEAD_S + QUIET_S)
+    let_pass(LEAD_S + QUIET_S, "the load is measured while nothing happens")
     moments, last = [], 0
     for _ in range(kills):
         last = site.ours().active_pid(after=last)
         moments.append(time.monotonic())
         os.kill(last, signal.SIGKILL)
-        time.sleep(SPACING_S)
+        let_pass(SPACING_S, "each kill's stall is measured by itself")
     load.finish()
     assert time.monotonic() - began < seconds + 30
     stalls: dict[str, list[float]] = {}

@@ -39,7 +39,7 @@ from nfsd.vfs.process import prepare_process
 from statestore import LmdbStore
 from statestore.queueing import ThreadQueue
 from tests.once.disk import Disk
-from tests.wire import operations as ops
+from tests.support import operations as ops
 from xdr.generated import nfs4
 
 MUTATORS = frozenset(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.once.harness import World, decoded
-from tests.wire import operations as ops
+from tests.support import operations as ops
 from xdr.generated import nfs4
 
 Setup = Callable[["Client"], None]

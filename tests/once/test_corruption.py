@@ -40,7 +40,7 @@ from statestore import (
 )
 from tests.once.harness import Boundaries, Crash, Life, World
 from tests.once.scenarios import Client
-from tests.wire import operations as ops
+from tests.support import operations as ops
 from tests.wire.store import Records, holder_of, rewrite, stored_records
 
 EVERYDAY_COUNT, LONG_COUNT = 300, 10_000

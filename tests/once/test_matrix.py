@@ -12,7 +12,7 @@ import pytest
 from statestore import kind_name
 from tests.once.harness import Boundaries, Crash, World, decoded, meaning
 from tests.once.scenarios import SCENARIOS, Client, Scenario
-from tests.wire import operations as ops
+from tests.support import operations as ops
 from xdr.generated import nfs4
 
 KINDS_OF_HANDLES = ("kernel", "table")

@@ -13,7 +13,7 @@ from nfsd.vfs.interface import Node
 from statestore import INTENT
 from tests.once.harness import Boundaries, Wire, World, decoded
 from tests.once.scenarios import Client
-from tests.wire import operations as ops
+from tests.support import operations as ops
 from xdr.generated import nfs4
 
 

@@ -18,7 +18,7 @@ from nfsd.state.reply_cache import ReplyCache
 from statestore import ANSWER, INTENT, ChangeSet
 from tests.once.harness import Boundaries, Crash, World, decoded
 from tests.once.scenarios import Client, rename
-from tests.wire import operations as ops
+from tests.support import operations as ops
 from xdr.generated import nfs4
 
 OWNER = 1234

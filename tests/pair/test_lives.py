@@ -6,17 +6,20 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nfsd.failover.supervisor import DELAY_MAX_S, QUICK_DEATHS_FREE, delay_after
 from statestore import verify
-from tests.pair.process import COMMAND, ROOT, TIMEOUT_S, PairProcess, gone, until
-from tests.wire import operations as ops
-from tests.wire.client import Connection, mount
+from tests.pair.process import PairProcess
+from tests.support import operations as ops
+from tests.support.client import Connection, mount
+from tests.support.processes import gone
+from tests.support.waiting import TIMEOUT_S, let_pass, until
 
 
 def test_kill_warm(pair: PairProcess) -> None:
@@ -25,9 +28,13 @@ def test_kill_warm(pair: PairProcess) -> None:
     session = mount(connection)
     before = pair.settled()
     os.kill(before["warm_pid"], signal.SIGKILL)
-    found = until(
-        lambda: (now := pair.status())["warm_pid"] not in (None, before["warm_pid"]) and now, "there is a new warm one"
-    )
+
+    def warm_anew() -> dict[str, Any] | None:
+        now = pair.status()
+        return now if now["warm_pid"] not in (None, before["warm_pid"]) else None
+
+    found = until(warm_anew, "there is a new warm one")
+    assert found is not None
     assert found["pid"] == before["pid"] and found["epoch"] == before["epoch"]
     session.ok(ops.putfh(session.directory), ops.getattr_())
     connection.close()
@@ -40,9 +47,7 @@ def test_kill_supervisor(pair: PairProcess) -> None:
     session = mount(connection)
     session.ok(ops.putfh(session.directory), ops.getattr_(), ops.access())
     found = pair.settled()
-    assert pair.process is not None
-    pair.process.kill()
-    pair.end()
+    pair.kill()
     until(lambda: gone(found["pid"]) and gone(found["warm_pid"]), "both workers are gone", 2.0)
     connection.close()
     pair.start()
@@ -66,14 +71,17 @@ def test_kill_supervisor_while_taking_over(pair: PairProcess) -> None:
     for step in range(10):
         pair.settled()
         active = pair.kill_active()
-        time.sleep(step * 0.002)
-        assert pair.process is not None
-        group = pair.process.pid
-        pair.process.kill()
-        pair.end()
-        until(lambda group=group: not _members(group), "the group is empty", 2.0)
+        let_pass(step * 0.002, "each step is another moment of the takeover")
+        group = pair.pid
+        pair.kill()
+        until(partial(_is_empty, group), "the group is empty", 2.0)
         assert gone(active)
         pair.start()
+
+
+def _is_empty(group: int) -> bool:
+    """Whether nothing of a process group lives."""
+    return not _members(group)
 
 
 def _members(group: int) -> list[int]:
@@ -92,15 +100,14 @@ def _members(group: int) -> list[int]:
 
 def test_second_serve_refused(pair: PairProcess) -> None:
     """One state directory has one server, also while a takeover goes on; the second says who holds it."""
-    assert pair.process is not None
     for kill in (False, True):
         if kill:
             pair.kill_active()
-        ran = subprocess.run([*COMMAND, *pair.words()], cwd=ROOT, capture_output=True, timeout=TIMEOUT_S)
+        ran = pair.run(*pair.words())
         assert ran.returncode == 1
-        assert f"in use by process {pair.process.pid};".encode() in ran.stderr
-    alone = subprocess.run([*COMMAND, *pair.words(), "--no-pair"], cwd=ROOT, capture_output=True, timeout=TIMEOUT_S)
-    assert alone.returncode == 1 and b"in use by process" in alone.stderr
+        assert f"in use by process {pair.pid};" in ran.stderr
+    alone = pair.run(*pair.words(), "--no-pair")
+    assert alone.returncode == 1 and "in use by process" in alone.stderr
 
 
 @pytest.mark.parametrize("whole_group", [False, True])
@@ -113,8 +120,7 @@ def test_stop(pair: PairProcess, whole_group: bool) -> None:
     session = mount(connection)
     session.create(b"file")
     found = pair.settled()
-    assert pair.process is not None
-    (os.killpg if whole_group else os.kill)(pair.process.pid, signal.SIGTERM)
+    (os.killpg if whole_group else os.kill)(pair.pid, signal.SIGTERM)
     assert pair.end() == 0
     assert gone(found["pid"]) and gone(found["warm_pid"])
     with pytest.raises(ConnectionResetError):
@@ -140,8 +146,7 @@ def test_stop_active_only(pair: PairProcess) -> None:
 
 def test_interrupt_from_terminal(pair: PairProcess) -> None:
     """Ctrl-C reaches every process of the group; it means the same as SIGTERM to the supervisor."""
-    assert pair.process is not None
-    os.killpg(pair.process.pid, signal.SIGINT)
+    os.killpg(pair.pid, signal.SIGINT)
     assert pair.end() == 0
 
 
@@ -149,10 +154,9 @@ def test_crash_loop(pair: PairProcess) -> None:
     """Workers that die quickly are replaced at once a few times, then ever later, and it is said; never given up."""
     last = 0
     while not pair.events("takeover.delayed"):
-        last = until(lambda last=last: _next_pid(pair, last), "the next worker serves")
+        last = until(partial(_next_pid, pair, last), "the next worker serves")
         os.kill(last, signal.SIGKILL)
-        until(lambda last=last: gone(last), "it is gone")
-        time.sleep(0.02)
+        until(partial(gone, last), "it is gone")
     assert len(pair.events("worker.died")) >= QUICK_DEATHS_FREE
     assert pair.events("takeover.delayed")[0]["delay_s"] == delay_after(QUICK_DEATHS_FREE + 1)
     assert pair.settled(after=last)["takeovers"] == len(pair.events("worker.died"))
@@ -188,18 +192,18 @@ def test_first_start_fails_port(stopped: PairProcess) -> None:
     """An address in use ends the first start with exit code 1 and the reason, as without a pair."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         stopped.port = taken.getsockname()[1]
-        ran = subprocess.run([*COMMAND, *stopped.words()], cwd=ROOT, capture_output=True, timeout=TIMEOUT_S)
+        ran = stopped.run(*stopped.words())
     assert ran.returncode == 1
-    assert re.search(rb"cannot serve: .*cannot listen on 127\.0\.0\.1:\d+", ran.stderr)
+    assert re.search(r"cannot serve: .*cannot listen on 127\.0\.0\.1:\d+", ran.stderr)
 
 
 def test_first_start_fails_store(pair: PairProcess) -> None:
     """A store that cannot be used ends the first start with exit code 1 and the reason; nothing is tried again."""
     pair.kill_group()
     (pair.state / "data.mdb").write_bytes(b"")
-    ran = subprocess.run([*COMMAND, *pair.words()], cwd=ROOT, capture_output=True, timeout=TIMEOUT_S)
+    ran = pair.run(*pair.words())
     assert ran.returncode == 1
-    assert b"is empty, though there has been state" in ran.stderr
+    assert "is empty, though there has been state" in ran.stderr
 
 
 def test_store_unusable_at_takeover(pair: PairProcess) -> None:
@@ -219,8 +223,7 @@ def test_log_reopened(pair: PairProcess) -> None:
     """SIGHUP to the supervisor makes every process write to the new log file."""
     old = pair.log.with_suffix(".old")
     pair.log.rename(old)
-    assert pair.process is not None
-    pair.process.send_signal(signal.SIGHUP)
+    pair.send_signal(signal.SIGHUP)
     until(pair.log.exists, "there is a new log")
     before = pair.kill_active()
     pair.settled(after=before)

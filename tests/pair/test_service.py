@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from nfsd.failover.service import Notifier, passed_sockets, watchdog_s
-from tests.pair.process import PairProcess, until
-from tests.wire.client import Connection
+from tests.pair.process import PairProcess
+from tests.support.client import Connection
+from tests.support.waiting import until
 
 
 def test_socket_activation(stopped: PairProcess) -> None:
@@ -20,7 +21,7 @@ def test_socket_activation(stopped: PairProcess) -> None:
         stopped.port = 1  # nobody may bind it as an ordinary user, and it must not be tried
         waiting_port = listener.getsockname()[1]
         waiting = Connection(waiting_port)
-        stopped.start(passed=[listener, other])
+        stopped.start_with([listener, other])
     assert stopped.port == waiting_port
     waiting.null()
     waiting.close()
@@ -47,8 +48,7 @@ def test_notifications(stopped: PairProcess, tmp_path: Path) -> None:
         os.kill(before, signal.SIGKILL)
         stopped.settled(after=before)
         until(lambda: manager.recv(4096).endswith(b", 1 takeovers"), "the takeover is told")
-        assert stopped.process is not None
-        stopped.process.terminate()
+        stopped.send_signal(signal.SIGTERM)
         until(lambda: manager.recv(4096).startswith(b"STOPPING=1"), "the end is told")
         assert stopped.end() == 0
 

@@ -6,12 +6,12 @@ import random
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable
 
 from tests.pair.process import PairProcess
-from tests.wire import operations as ops
-from tests.wire.client import Client40, Connection, Owner40, Reply, Session, mount
+from tests.support import operations as ops
+from tests.support.client import Client40, Connection, Owner40, Reply, Session, mount
+from tests.support.waiting import let_pass
 from xdr.generated import nfs4
 
 KILLS = 20
@@ -89,7 +89,7 @@ def connect_once(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), 15.0) as connection:
         # With a reset, so that a tight loop does not use up the ports.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    time.sleep(0.0005)
+    let_pass(0.0005, "a tight loop would use up the ports")
 
 
 def files_step(client: Persistent) -> Callable[[], None]:
@@ -125,12 +125,12 @@ def test_kill_active_under_load(pair: PairProcess) -> None:
 
     def hold() -> None:
         holder.ok(ops.putfh(opened.handle), ops.read(opened.stateid), ops.getattr_())
-        time.sleep(0.002)
+        let_pass(0.002, "the four loads share two processors")
 
     def ask() -> None:
         reply = asker.call(ops.putfh(opened.handle), ops.lockt(0, 10))
         assert reply.status == nfs4.NFS4ERR_DENIED, nfs4.nfsstat4_names[reply.status]
-        time.sleep(0.002)
+        let_pass(0.002, "the four loads share two processors")
 
     loads = [Load(hold), Load(ask), Load(files_step(worker)), Load(lambda: connect_once(pair.port))]
     for load in loads:
@@ -138,7 +138,7 @@ def test_kill_active_under_load(pair: PairProcess) -> None:
     clientid, sessionid = mine.clientid, mine.sessionid
     last = 0
     for _ in range(KILLS):
-        time.sleep(chance.uniform(*SPACING_S))
+        let_pass(chance.uniform(*SPACING_S), "deaths in quick succession are put off, which is another test")
         pair.settled(after=last)
         last = pair.kill_active()
     found = pair.settled(after=last)

@@ -9,7 +9,9 @@ import random
 
 from tests.soak.holders import OPENS_MAX, RANGES_MAX, Action, Held, Holder, put
 from tests.soak.ledger import GONE, Facts
-from tests.soak.wire import Reply, call, compound, decode_reply, operation
+from tests.support.client import Reply, compound
+from tests.support.operations import encoded
+from tests.support.rpc import call
 from xdr.generated import nfs4
 
 OWNERS = 3
@@ -37,13 +39,13 @@ class OwnerHolder(Holder):
         location = nfs4.netaddr4(b"tcp", b"127.0.0.1.0.1")
         client = nfs4.nfs_client_id4(self.rng.randbytes(8), self.name.encode())
         args = nfs4.SETCLIENTID4args(client, nfs4.cb_client4(1, location), 1)
-        told = self.wire.exchange(1, 0, [operation("SETCLIENTID", args)]).value(0)
+        told = self.wire.ask(encoded("SETCLIENTID", args), minor=0, xid=1).value(0)
         self.clientid = told.clientid
         confirm = nfs4.SETCLIENTID_CONFIRM4args(told.clientid, told.setclientid_confirm)
-        self.wire.exchange(2, 0, [operation("SETCLIENTID_CONFIRM", confirm)]).value(0)
+        self.wire.ask(encoded("SETCLIENTID_CONFIRM", confirm), minor=0, xid=2).value(0)
         self.ledger.facts["client", self.clientid] = (0, self.name.encode())
-        look = [operation("PUTROOTFH"), operation("LOOKUP", nfs4.LOOKUP4args(self.export)), operation("GETFH")]
-        self.top = self.wire.exchange(3, 0, look).value(2).object
+        look = [encoded("PUTROOTFH"), encoded("LOOKUP", nfs4.LOOKUP4args(self.export)), encoded("GETFH")]
+        self.top = self.wire.ask(*look, minor=0, xid=3).value(2).object
         for owner in self.seqids:
             self._do(self._open(owner))
             held = self.holds[-1]
@@ -56,9 +58,9 @@ class OwnerHolder(Holder):
             self._receive()
         for held in self.holds[-20:]:
             stateid = held.lock or held.stateid
-            write = operation("WRITE", nfs4.WRITE4args(stateid, 0, nfs4.UNSTABLE4, b"x"))
+            write = encoded("WRITE", nfs4.WRITE4args(stateid, 0, nfs4.UNSTABLE4, b"x"))
             self._do(Action([put(held.handle), write], {}, lambda reply: None))
-        self._do(Action([operation("RENEW", nfs4.RENEW4args(self.clientid))], {}, lambda reply: None))
+        self._do(Action([encoded("RENEW", nfs4.RENEW4args(self.clientid))], {}, lambda reply: None))
 
     def step(self) -> None:
         """One request and its reply."""
@@ -74,7 +76,7 @@ class OwnerHolder(Holder):
         self._receive()
 
     def _receive(self) -> None:
-        reply = decode_reply(self.wire.receive())
+        reply = Reply(self.wire.receive())
         action, self.action = self.action, None
         assert action is not None
         self.acknowledged += 1
@@ -116,12 +118,12 @@ class OwnerHolder(Holder):
             fact = self.open_fact(held, 3, held.stateid.seqid)
             self.ledger.facts["open", held.stateid.other] = fact
 
-        operations = [put(self.top), operation("OPEN", args), operation("GETFH")]
+        operations = [put(self.top), encoded("OPEN", args), encoded("GETFH")]
         return Action(operations, self._owner_change(owner), took)
 
     def _confirm(self, held: Held) -> Action:
         seqid = self.seqids[held.owner] + 1
-        confirm = operation("OPEN_CONFIRM", nfs4.OPEN_CONFIRM4args(held.stateid, seqid))
+        confirm = encoded("OPEN_CONFIRM", nfs4.OPEN_CONFIRM4args(held.stateid, seqid))
         changes = self._owner_change(held.owner)
         changes["open", held.stateid.other] = self.open_fact(held, 3, held.stateid.seqid + 1)
 
@@ -149,7 +151,7 @@ class OwnerHolder(Holder):
             locker = nfs4.locker4(False, lock_owner=nfs4.exist_lock_owner4(held.lock, lock_seqid))
             changes["lock", held.lock.other] = held.lock_fact(held.lock.seqid + 1, ranges)
         changes[lock_owner] = (lock_seqid,)
-        lock = operation("LOCK", nfs4.LOCK4args(nfs4.WRITE_LT, False, start, 10, locker))
+        lock = encoded("LOCK", nfs4.LOCK4args(nfs4.WRITE_LT, False, start, 10, locker))
 
         def took(reply: Reply) -> None:
             self.seqids[owner] = seqid
@@ -169,7 +171,7 @@ class OwnerHolder(Holder):
             ("lock owner", self.clientid, held.lock_owner): (lock_seqid,),
             ("lock", held.lock.other): held.lock_fact(held.lock.seqid + 1, ranges),
         }
-        unlock = operation("LOCKU", nfs4.LOCKU4args(nfs4.WRITE_LT, lock_seqid, held.lock, start, 10))
+        unlock = encoded("LOCKU", nfs4.LOCKU4args(nfs4.WRITE_LT, lock_seqid, held.lock, start, 10))
 
         def took(reply: Reply) -> None:
             held.lock = reply.value(1)
@@ -184,7 +186,7 @@ class OwnerHolder(Holder):
         changes["open", held.stateid.other] = GONE
         if held.lock is not None:
             changes["lock", held.lock.other] = GONE
-        close = operation("CLOSE", nfs4.CLOSE4args(seqid, held.stateid))
+        close = encoded("CLOSE", nfs4.CLOSE4args(seqid, held.stateid))
 
         def took(_reply: Reply) -> None:
             self.seqids[held.owner] = seqid

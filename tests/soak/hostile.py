@@ -13,8 +13,10 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from tests.soak import mutations
-from tests.soak.requests import NAMES, Composer, Material
-from tests.soak.wire import CHANNEL, Reply, WireError, auth_sys, call, compound, decode_reply, marked, operation
+from tests.soak.requests import CHANNEL, NAMES, Composer, Material
+from tests.support.client import Reply, compound
+from tests.support.operations import encoded
+from tests.support.rpc import Records, RpcReply, WireError, auth_sys, authentic, call, marked
 from xdr.codec import XdrError
 from xdr.generated import nfs4
 
@@ -33,7 +35,10 @@ OPENS_PER_REFRESH = 2
 _HEAD = struct.Struct(">6I")
 _WORD = struct.Struct(">I")
 _RPC_HEADER_MIN = 32
-_CREDENTIALS = (auth_sys(), auth_sys(), auth_sys(), auth_sys(1000, 1000, (4, 27)), auth_sys(65534, 65534))
+_CREDENTIALS = tuple(
+    authentic(body)
+    for body in (auth_sys(), auth_sys(), auth_sys(), auth_sys(1000, 1000, (4, 27)), auth_sys(65534, 65534))
+)
 
 
 @dataclass(slots=True)
@@ -65,7 +70,7 @@ class Channel(asyncio.Protocol):
 
     def __init__(self, hostile: Hostile) -> None:
         self._hostile = hostile
-        self._buffer = b""
+        self._records = Records()
         self.transport: asyncio.Transport
         self.lost = False
         self.closing = False
@@ -79,15 +84,9 @@ class Channel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand every whole reply on."""
-        buffer = self._buffer + data if self._buffer else data
-        start, end = 0, len(buffer)
-        while end - start >= 4:
-            stop = start + 4 + (_WORD.unpack_from(buffer, start)[0] & 0x7FFFFFFF)
-            if stop > end:
-                break
-            self._hostile.answered(buffer[start + 4 : stop])
-            start = stop
-        self._buffer = buffer[start:]
+        self._records.feed(data)
+        while (record := self._records.next()) is not None:
+            self._hostile.answered(record)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The server closed it, or we did."""
@@ -166,12 +165,13 @@ class Hostile:
     def _decode(self, message: bytes) -> None:
         figures = self.figures
         try:
-            reply = decode_reply(message)
+            reply = Reply(RpcReply(message))
         except (XdrError, WireError) as error:
             figures.malformed.append(f"{error}: {message[:400].hex()}")
             return
         figures.decoded += 1
-        figures.successes.update(result.opnum for result in reply.results if result.status == nfs4.NFS4_OK)
+        pairs = zip(reply.numbers, reply.statuses(), strict=True)
+        figures.successes.update(number for number, status in pairs if status == nfs4.NFS4_OK)
 
     def _give_back(self, slot: int, message: bytes) -> None:
         """The slot is free again; its sequence id has moved if SEQUENCE succeeded."""
@@ -206,12 +206,12 @@ class Hostile:
         except TimeoutError:
             self.figures.silent.append(f"{self.name}: a valid request of {len(operations)} operations")
             raise WireError("no answer to a valid request") from None
-        return decode_reply(future.result())
+        return Reply(RpcReply(future.result()))
 
     async def _sequence(self, xid: int) -> bytes:
         slot = await self._slot()
         self._slot_of[xid] = slot
-        return operation(
+        return encoded(
             "SEQUENCE", nfs4.SEQUENCE4args(self._material.sessionid, self._seqids[slot] + 1, slot, SLOTS - 1, False)
         )
 
@@ -239,30 +239,30 @@ class Hostile:
             location = nfs4.netaddr4(b"tcp", b"127.0.0.1.0.1")
             client = nfs4.nfs_client_id4(verifier, material.owner)
             args = nfs4.SETCLIENTID4args(client, nfs4.cb_client4(1, location), 1)
-            told = (await self._ask([operation("SETCLIENTID", args)])).value(0)
+            told = (await self._ask([encoded("SETCLIENTID", args)])).value(0)
             material.clientid, material.confirm = told.clientid, told.setclientid_confirm
             confirm = nfs4.SETCLIENTID_CONFIRM4args(material.clientid, material.confirm)
-            (await self._ask([operation("SETCLIENTID_CONFIRM", confirm)])).value(0)
+            (await self._ask([encoded("SETCLIENTID_CONFIRM", confirm)])).value(0)
             return
         who = nfs4.client_owner4(verifier, material.owner)
         none = nfs4.state_protect4_a(nfs4.SP4_NONE)
-        exchange = operation("EXCHANGE_ID", nfs4.EXCHANGE_ID4args(who, 0, none, []))
+        exchange = encoded("EXCHANGE_ID", nfs4.EXCHANGE_ID4args(who, 0, none, []))
         told = (await self._ask([exchange], alone=True)).value(0)
         material.clientid, material.create_sequence = told.eir_clientid, told.eir_sequenceid
         create = nfs4.CREATE_SESSION4args(material.clientid, told.eir_sequenceid, 0, CHANNEL, CHANNEL, 1, [])
-        made = (await self._ask([operation("CREATE_SESSION", create)], alone=True)).value(0)
+        made = (await self._ask([encoded("CREATE_SESSION", create)], alone=True)).value(0)
         material.sessionid = made.csr_sessionid
         self._seqids = [0] * SLOTS
         self._free = list(range(SLOTS))
         self._renewed_session = False
-        await self._ask([operation("RECLAIM_COMPLETE", nfs4.RECLAIM_COMPLETE4args(False))])
+        await self._ask([encoded("RECLAIM_COMPLETE", nfs4.RECLAIM_COMPLETE4args(False))])
 
     async def _refresh(self) -> None:
         """Get handles and stateids: the material of the next mutated requests."""
         material = self._material
         at = 1 if self.minor else 0
-        look = [operation("PUTROOTFH"), operation("GETFH")]
-        look += [operation("LOOKUP", nfs4.LOOKUP4args(self.export)), operation("GETFH")]
+        look = [encoded("PUTROOTFH"), encoded("GETFH")]
+        look += [encoded("LOOKUP", nfs4.LOOKUP4args(self.export)), encoded("GETFH")]
         reply = await self._ask(look)
         top = reply.value(at + 3).object
         material.directories = [top, top, reply.value(at + 1).object]
@@ -272,8 +272,8 @@ class Hostile:
             await self._open(top, name, nfs4.openflag4(nfs4.OPEN4_CREATE, create))
         for name in (b"d0", b"out", b"out-absolute", b"fifo"):
             reply = await self._ask(
-                [operation("PUTFH", nfs4.PUTFH4args(top)), operation("LOOKUP", nfs4.LOOKUP4args(name)),
-                 operation("GETFH")]
+                [encoded("PUTFH", nfs4.PUTFH4args(top)), encoded("LOOKUP", nfs4.LOOKUP4args(name)),
+                 encoded("GETFH")]
             )  # fmt: skip
             if reply.status == nfs4.NFS4_OK:
                 material.others.append(reply.value(at + 2).object)
@@ -291,17 +291,17 @@ class Hostile:
         owner = nfs4.open_owner4(material.clientid, material.owner)
         claim = nfs4.open_claim4(nfs4.CLAIM_NULL, file=name)
         args = nfs4.OPEN4args(material.open_seqid, 3, 0, owner, how, claim)
-        put = operation("PUTFH", nfs4.PUTFH4args(top))
-        reply = await self._ask([put, operation("OPEN", args), operation("GETFH")])
+        put = encoded("PUTFH", nfs4.PUTFH4args(top))
+        reply = await self._ask([put, encoded("OPEN", args), encoded("GETFH")])
         if reply.status != nfs4.NFS4_OK:
             return
         opened, handle = reply.value(at + 1), reply.value(at + 2).object
         stateid = opened.stateid
-        put = operation("PUTFH", nfs4.PUTFH4args(handle))
+        put = encoded("PUTFH", nfs4.PUTFH4args(handle))
         if opened.rflags & nfs4.OPEN4_RESULT_CONFIRM:
             material.open_seqid += 1
             confirm = nfs4.OPEN_CONFIRM4args(stateid, material.open_seqid)
-            reply = await self._ask([put, operation("OPEN_CONFIRM", confirm)])
+            reply = await self._ask([put, encoded("OPEN_CONFIRM", confirm)])
             if reply.status != nfs4.NFS4_OK:
                 return
             stateid = reply.value(at + 1).open_stateid
@@ -314,7 +314,7 @@ class Hostile:
         )
         start = self.rng.randrange(1 << 20)
         lock = nfs4.LOCK4args(nfs4.WRITE_LT, False, start, 1, nfs4.locker4(True, open_owner=locker))
-        reply = await self._ask([put, operation("LOCK", lock)])
+        reply = await self._ask([put, encoded("LOCK", lock)])
         if reply.status == nfs4.NFS4_OK:
             material.locks.append(reply.value(at + 1).lock_stateid)
 

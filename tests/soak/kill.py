@@ -24,6 +24,7 @@ from tests.soak.holders import Holder, SessionHolder
 from tests.soak.holders40 import OwnerHolder
 from tests.soak.ledger import Facts, Verdict, compare, facts_of
 from tests.soak.process import ServerProcess
+from tests.support.waiting import let_pass, watch
 
 EXPORT = "held"
 PARK_LIMIT_S = 20.0
@@ -82,12 +83,7 @@ def make_holders(address: tuple[str, int], seed: int) -> list[Holder]:
 def wait_for_replies(holders: list[Holder], count: int) -> bool:
     """Wait until all clients together have `count` replies more; False if that takes too long."""
     goal = sum(holder.acknowledged for holder in holders) + count
-    deadline = time.monotonic() + PROGRESS_LIMIT_S
-    while sum(holder.acknowledged for holder in holders) < goal:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.001)
-    return True
+    return watch(lambda: sum(holder.acknowledged for holder in holders) >= goal, bool, PROGRESS_LIMIT_S, poll_s=0.001)
 
 
 def stored_facts(server: ServerProcess, by_command: bool) -> Facts:
@@ -154,8 +150,7 @@ def run(directory: Path, kills: int, seed: int, durability: str = "process") -> 
 def _kill_once(server: ServerProcess, holders: list[Holder], rng: random.Random, outcome: Outcome, last: bool) -> None:
     if not wait_for_replies(holders, rng.randrange(REPLIES_MIN, REPLIES_MAX)):
         outcome.problems.append("the clients make no progress")
-    # So that the moment is not bound to the end of a round.
-    time.sleep(rng.random() * 0.005)
+    let_pass(rng.random() * 0.005, "the moment must not be bound to the end of a round")
     server.kill()
     outcome.kills += 1
     for holder in holders:

@@ -2,7 +2,8 @@
 
 Owns Ledger (one client's acknowledged facts, and what its requests in flight may have changed) and `compare`.
 A fact is a key and a plain value; `GONE` says that nothing may be stored under the key.  Must not know sockets,
-nor open a store: it is given the lines of `understudy store dump -o json`.
+nor open a store: it is given the lines of `understudy store dump -o json`. What clients saw meanwhile is judged by
+others (`tests.support.judge`).
 """
 
 from __future__ import annotations

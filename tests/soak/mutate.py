@@ -151,7 +151,7 @@ class Watch:
     def look(self) -> None:
         """Take one sample.  Raises ConnectionError if the server has died."""
         if not self._server.alive():
-            raise ConnectionError(f"the server died with exit code {self._server.exit_code()}")
+            raise ConnectionError(f"the server died with exit code {self._server.poll()}")
         size = self._server.resident_bytes()
         if self._figures.sent >= self._warm:
             self.start = self.start or size
@@ -235,7 +235,7 @@ def _one_life(server: ServerProcess, outcome: Outcome, count: int, seed: int, di
     if not died:
         outcome.problems += [f"the good client, {problem}" for problem in steady.problems]
         if not server.alive() or server.pid != pid:
-            died = f"the server died at the end with exit code {server.exit_code()}"
+            died = f"the server died at the end with exit code {server.poll()}"
     outcome.memory_start, outcome.memory_most = watch.start, watch.most
     if figures.silent:
         outcome.problems.append(f"last requests: {write_recent(directory, clients)}")

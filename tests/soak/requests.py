@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tests.soak.wire import CHANNEL, operation
+from tests.support.operations import channel, encoded
 from xdr.generated import nfs4
 
 _T = TypeVar("_T")
 
+CHANNEL = channel(operations=32, slots=32)
 NAMES = tuple(f"f{number}".encode() for number in range(12)) + tuple(f"d{number}".encode() for number in range(4))
 # Names that would lead out of the directory or the export, or that no file system should see.
 EVIL_NAMES = (
@@ -96,7 +97,7 @@ def _opens(m: Material, name: Callable[[], bytes], pick: Callable[[int], int]) -
     ]
     pairs = [*zip(hows, claims, strict=True), *((hows[0], claim) for claim in others)]
     return [
-        operation("OPEN", nfs4.OPEN4args(m.open_seqid + 1, 1 + pick(3), pick(4), owner, how, claim))
+        encoded("OPEN", nfs4.OPEN4args(m.open_seqid + 1, 1 + pick(3), pick(4), owner, how, claim))
         for how, claim in pairs
     ]
 
@@ -118,20 +119,20 @@ def directory_operations(m: Material, name: Callable[[], bytes], pick: Callable[
     style.pack_uint(pick(2))
     return {
         "OPEN": _opens(m, name, pick),
-        "LOOKUP": [operation("LOOKUP", nfs4.LOOKUP4args(name())) for _ in range(3)],
-        "LOOKUPP": [operation("LOOKUPP")],
-        "CREATE": [operation("CREATE", nfs4.CREATE4args(kind, name(), nfs4.fattr4(*_FILE_MODE))) for kind in kinds],
-        "REMOVE": [operation("REMOVE", nfs4.REMOVE4args(name()))],
-        "RENAME": [operation("RENAME", nfs4.RENAME4args(name(), name())) for _ in range(2)],
-        "LINK": [operation("LINK", nfs4.LINK4args(name()))],
+        "LOOKUP": [encoded("LOOKUP", nfs4.LOOKUP4args(name())) for _ in range(3)],
+        "LOOKUPP": [encoded("LOOKUPP")],
+        "CREATE": [encoded("CREATE", nfs4.CREATE4args(kind, name(), nfs4.fattr4(*_FILE_MODE))) for kind in kinds],
+        "REMOVE": [encoded("REMOVE", nfs4.REMOVE4args(name()))],
+        "RENAME": [encoded("RENAME", nfs4.RENAME4args(name(), name())) for _ in range(2)],
+        "LINK": [encoded("LINK", nfs4.LINK4args(name()))],
         "READDIR": [
-            operation("READDIR", nfs4.READDIR4args(cookie, bytes(8), dircount, maxcount, mask))
+            encoded("READDIR", nfs4.READDIR4args(cookie, bytes(8), dircount, maxcount, mask))
             for cookie, dircount, maxcount in ((0, 8192, 32768), (0, 0, 4096), (3, 1, 1), (1 << 63, 0, 0xFFFFFFFF))
             for mask in attributes[:: 1 + pick(2)]
         ],
-        "SECINFO": [operation("SECINFO", nfs4.SECINFO4args(name()))],
+        "SECINFO": [encoded("SECINFO", nfs4.SECINFO4args(name()))],
         "SECINFO_NO_NAME": [style.get_buffer()],
-        "OPENATTR": [operation("OPENATTR", nfs4.OPENATTR4args(True))],
+        "OPENATTR": [encoded("OPENATTR", nfs4.OPENATTR4args(True))],
     }
 
 
@@ -147,22 +148,22 @@ def file_operations(m: Material, pick: Callable[[int], int]) -> dict[str, list[b
     offsets = (0, pick(4096), 1 << 32, (1 << 63) - 1, (1 << 64) - 1)
     data = bytes([65 + pick(26)]) * (1 << pick(14))
     return {
-        "READ": [operation("READ", nfs4.READ4args(both[pick(3)], at, 1 << pick(22))) for at in offsets],
-        "WRITE": [operation("WRITE", nfs4.WRITE4args(both[pick(2)], at, pick(3), data)) for at in offsets],
-        "COMMIT": [operation("COMMIT", nfs4.COMMIT4args(at, 0xFFFFFFFF)) for at in offsets[::2]],
-        "CLOSE": [operation("CLOSE", nfs4.CLOSE4args(m.open_seqid + 1, opened))],
-        "OPEN_CONFIRM": [operation("OPEN_CONFIRM", nfs4.OPEN_CONFIRM4args(opened, m.open_seqid + 1))],
+        "READ": [encoded("READ", nfs4.READ4args(both[pick(3)], at, 1 << pick(22))) for at in offsets],
+        "WRITE": [encoded("WRITE", nfs4.WRITE4args(both[pick(2)], at, pick(3), data)) for at in offsets],
+        "COMMIT": [encoded("COMMIT", nfs4.COMMIT4args(at, 0xFFFFFFFF)) for at in offsets[::2]],
+        "CLOSE": [encoded("CLOSE", nfs4.CLOSE4args(m.open_seqid + 1, opened))],
+        "OPEN_CONFIRM": [encoded("OPEN_CONFIRM", nfs4.OPEN_CONFIRM4args(opened, m.open_seqid + 1))],
         "OPEN_DOWNGRADE": [
-            operation("OPEN_DOWNGRADE", nfs4.OPEN_DOWNGRADE4args(opened, m.open_seqid + 1, 1 + pick(3), pick(4)))
+            encoded("OPEN_DOWNGRADE", nfs4.OPEN_DOWNGRADE4args(opened, m.open_seqid + 1, 1 + pick(3), pick(4)))
         ],
         "LOCK": [
-            operation("LOCK", nfs4.LOCK4args(1 + pick(4), pick(9) == 0, start, length, locker))
+            encoded("LOCK", nfs4.LOCK4args(1 + pick(4), pick(9) == 0, start, length, locker))
             for start, length in ranges
             for locker in (fresh, known)
         ],
-        "LOCKT": [operation("LOCKT", nfs4.LOCKT4args(1 + pick(4), *span, owner)) for span in ranges],
-        "LOCKU": [operation("LOCKU", nfs4.LOCKU4args(1 + pick(4), 1, locked, *span)) for span in ranges],
-        "DELEGRETURN": [operation("DELEGRETURN", nfs4.DELEGRETURN4args(opened))],
+        "LOCKT": [encoded("LOCKT", nfs4.LOCKT4args(1 + pick(4), *span, owner)) for span in ranges],
+        "LOCKU": [encoded("LOCKU", nfs4.LOCKU4args(1 + pick(4), 1, locked, *span)) for span in ranges],
+        "DELEGRETURN": [encoded("DELEGRETURN", nfs4.DELEGRETURN4args(opened))],
     }
 
 
@@ -174,28 +175,28 @@ def space_operations(m: Material, pick: Callable[[int], int]) -> dict[str, list[
     net = nfs4.netloc4(nfs4.NL4_NAME, nl_name=b"elsewhere")
     block = nfs4.app_data_block4(0, 512, 4, 0, 0, 0, b"pattern")
     return {
-        "ALLOCATE": [operation("ALLOCATE", nfs4.ALLOCATE4args(a, *span)) for span in spans],
-        "DEALLOCATE": [operation("DEALLOCATE", nfs4.DEALLOCATE4args(a, *span)) for span in spans],
-        "SEEK": [operation("SEEK", nfs4.SEEK4args(a, span[0], pick(3))) for span in spans],
-        "IO_ADVISE": [operation("IO_ADVISE", nfs4.IO_ADVISE4args(a, 0, 0, 1 << pick(16)))],
-        "CLONE": [operation("CLONE", nfs4.CLONE4args(a, b, 0, 4096 * pick(3), span[1])) for span in spans],
+        "ALLOCATE": [encoded("ALLOCATE", nfs4.ALLOCATE4args(a, *span)) for span in spans],
+        "DEALLOCATE": [encoded("DEALLOCATE", nfs4.DEALLOCATE4args(a, *span)) for span in spans],
+        "SEEK": [encoded("SEEK", nfs4.SEEK4args(a, span[0], pick(3))) for span in spans],
+        "IO_ADVISE": [encoded("IO_ADVISE", nfs4.IO_ADVISE4args(a, 0, 0, 1 << pick(16)))],
+        "CLONE": [encoded("CLONE", nfs4.CLONE4args(a, b, 0, 4096 * pick(3), span[1])) for span in spans],
         "COPY": [
-            operation("COPY", nfs4.COPY4args(a, b, span[0], pick(5), span[1], True, pick(2) == 0, sources))
+            encoded("COPY", nfs4.COPY4args(a, b, span[0], pick(5), span[1], True, pick(2) == 0, sources))
             for span in spans
             for sources in ([], [net])[: 1 + (pick(4) == 0)]
         ],
-        "READ_PLUS": [operation("READ_PLUS", nfs4.READ_PLUS4args(a, 0, 4096))],
-        "WRITE_SAME": [operation("WRITE_SAME", nfs4.WRITE_SAME4args(a, 0, block))],
-        "COPY_NOTIFY": [operation("COPY_NOTIFY", nfs4.COPY_NOTIFY4args(a, net))],
-        "OFFLOAD_CANCEL": [operation("OFFLOAD_CANCEL", nfs4.OFFLOAD_CANCEL4args(a))],
-        "OFFLOAD_STATUS": [operation("OFFLOAD_STATUS", nfs4.OFFLOAD_STATUS4args(a))],
-        "GETXATTR": [operation("GETXATTR", nfs4.GETXATTR4args(key))],
+        "READ_PLUS": [encoded("READ_PLUS", nfs4.READ_PLUS4args(a, 0, 4096))],
+        "WRITE_SAME": [encoded("WRITE_SAME", nfs4.WRITE_SAME4args(a, 0, block))],
+        "COPY_NOTIFY": [encoded("COPY_NOTIFY", nfs4.COPY_NOTIFY4args(a, net))],
+        "OFFLOAD_CANCEL": [encoded("OFFLOAD_CANCEL", nfs4.OFFLOAD_CANCEL4args(a))],
+        "OFFLOAD_STATUS": [encoded("OFFLOAD_STATUS", nfs4.OFFLOAD_STATUS4args(a))],
+        "GETXATTR": [encoded("GETXATTR", nfs4.GETXATTR4args(key))],
         "SETXATTR": [
-            operation("SETXATTR", nfs4.SETXATTR4args(option, name, value))
+            encoded("SETXATTR", nfs4.SETXATTR4args(option, name, value))
             for option, name, value in ((0, key, b"v"), (1, b"", b"v"), (2, b"n" * 300, b""), (0, key, b"v" * 70_000))
         ],
-        "LISTXATTRS": [operation("LISTXATTRS", nfs4.LISTXATTRS4args(pick(3), 1 << pick(12)))],
-        "REMOVEXATTR": [operation("REMOVEXATTR", nfs4.REMOVEXATTR4args(key))],
+        "LISTXATTRS": [encoded("LISTXATTRS", nfs4.LISTXATTRS4args(pick(3), 1 << pick(12)))],
+        "REMOVEXATTR": [encoded("REMOVEXATTR", nfs4.REMOVEXATTR4args(key))],
     }
 
 
@@ -205,21 +206,21 @@ def any_operations(m: Material, pick: Callable[[int], int]) -> dict[str, list[by
     stateid = (*m.opens, *_SPECIAL)[0]
     masks = (0, 1, ATTRIBUTES_ALL, 1 << nfs4.FATTR4_TIME_MODIFY_SET, 0x0010011A | 0x00B0A23A << 32, 1 << 255)
     return {
-        "ACCESS": [operation("ACCESS", nfs4.ACCESS4args(mask)) for mask in (0, 0x3F, 0xFFFFFFFF)],
-        "GETATTR": [operation("GETATTR", nfs4.GETATTR4args(mask)) for mask in masks],
-        "SETATTR": [operation("SETATTR", nfs4.SETATTR4args(stateid, fattr)) for fattr in attributes],
-        "VERIFY": [operation("VERIFY", nfs4.VERIFY4args(fattr)) for fattr in attributes[::3]],
-        "NVERIFY": [operation("NVERIFY", nfs4.NVERIFY4args(fattr)) for fattr in attributes[1::3]],
-        "GETFH": [operation("GETFH")],
-        "SAVEFH": [operation("SAVEFH")],
-        "RESTOREFH": [operation("RESTOREFH")],
-        "READLINK": [operation("READLINK")],
-        "PUTROOTFH": [operation("PUTROOTFH")],
-        "PUTPUBFH": [operation("PUTPUBFH")],
-        "PUTFH": [operation("PUTFH", nfs4.PUTFH4args(handle)) for handle in (*m.directories, *m.files, *m.others)]
-        + [operation("PUTFH", nfs4.PUTFH4args(handle)) for handle in (b"", bytes(64), b"\x01" * 128)],
-        "TEST_STATEID": [operation("TEST_STATEID", nfs4.TEST_STATEID4args([*m.opens, *m.locks, *_SPECIAL]))],
-        "FREE_STATEID": [operation("FREE_STATEID", nfs4.FREE_STATEID4args(held)) for held in (stateid, *m.locks)],
+        "ACCESS": [encoded("ACCESS", nfs4.ACCESS4args(mask)) for mask in (0, 0x3F, 0xFFFFFFFF)],
+        "GETATTR": [encoded("GETATTR", nfs4.GETATTR4args(mask)) for mask in masks],
+        "SETATTR": [encoded("SETATTR", nfs4.SETATTR4args(stateid, fattr)) for fattr in attributes],
+        "VERIFY": [encoded("VERIFY", nfs4.VERIFY4args(fattr)) for fattr in attributes[::3]],
+        "NVERIFY": [encoded("NVERIFY", nfs4.NVERIFY4args(fattr)) for fattr in attributes[1::3]],
+        "GETFH": [encoded("GETFH")],
+        "SAVEFH": [encoded("SAVEFH")],
+        "RESTOREFH": [encoded("RESTOREFH")],
+        "READLINK": [encoded("READLINK")],
+        "PUTROOTFH": [encoded("PUTROOTFH")],
+        "PUTPUBFH": [encoded("PUTPUBFH")],
+        "PUTFH": [encoded("PUTFH", nfs4.PUTFH4args(handle)) for handle in (*m.directories, *m.files, *m.others)]
+        + [encoded("PUTFH", nfs4.PUTFH4args(handle)) for handle in (b"", bytes(64), b"\x01" * 128)],
+        "TEST_STATEID": [encoded("TEST_STATEID", nfs4.TEST_STATEID4args([*m.opens, *m.locks, *_SPECIAL]))],
+        "FREE_STATEID": [encoded("FREE_STATEID", nfs4.FREE_STATEID4args(held)) for held in (stateid, *m.locks)],
     }
 
 
@@ -242,33 +243,33 @@ def client_operations(m: Material, pick: Callable[[int], int]) -> dict[str, list
     ]
     return {
         "EXCHANGE_ID": [
-            operation("EXCHANGE_ID", nfs4.EXCHANGE_ID4args(who, flags, protect, impl[: pick(2)]))
+            encoded("EXCHANGE_ID", nfs4.EXCHANGE_ID4args(who, flags, protect, impl[: pick(2)]))
             for flags in (0, nfs4.EXCHGID4_FLAG_UPD_CONFIRMED_REC_A, 0xFFFFFFFF)
             for protect in (none, ssv, mach)
         ],
-        "CREATE_SESSION": [operation("CREATE_SESSION", args) for args in create],
-        "DESTROY_SESSION": [operation("DESTROY_SESSION", nfs4.DESTROY_SESSION4args(bytes([pick(256)]) * 16))],
-        "DESTROY_CLIENTID": [operation("DESTROY_CLIENTID", nfs4.DESTROY_CLIENTID4args(m.clientid))],
+        "CREATE_SESSION": [encoded("CREATE_SESSION", args) for args in create],
+        "DESTROY_SESSION": [encoded("DESTROY_SESSION", nfs4.DESTROY_SESSION4args(bytes([pick(256)]) * 16))],
+        "DESTROY_CLIENTID": [encoded("DESTROY_CLIENTID", nfs4.DESTROY_CLIENTID4args(m.clientid))],
         "BIND_CONN_TO_SESSION": [
-            operation("BIND_CONN_TO_SESSION", nfs4.BIND_CONN_TO_SESSION4args(m.sessionid, way, False))
+            encoded("BIND_CONN_TO_SESSION", nfs4.BIND_CONN_TO_SESSION4args(m.sessionid, way, False))
             for way in (1, 2, 3, 7)
         ],
-        "BACKCHANNEL_CTL": [operation("BACKCHANNEL_CTL", nfs4.BACKCHANNEL_CTL4args(0x40000001, security))],
-        "RECLAIM_COMPLETE": [operation("RECLAIM_COMPLETE", nfs4.RECLAIM_COMPLETE4args(pick(2) == 0))],
-        "SEQUENCE": [operation("SEQUENCE", nfs4.SEQUENCE4args(m.sessionid, 1 << pick(32), pick(64), 31, True))],
-        "SET_SSV": [operation("SET_SSV", nfs4.SET_SSV4args(bytes(20), bytes(20)))],
+        "BACKCHANNEL_CTL": [encoded("BACKCHANNEL_CTL", nfs4.BACKCHANNEL_CTL4args(0x40000001, security))],
+        "RECLAIM_COMPLETE": [encoded("RECLAIM_COMPLETE", nfs4.RECLAIM_COMPLETE4args(pick(2) == 0))],
+        "SEQUENCE": [encoded("SEQUENCE", nfs4.SEQUENCE4args(m.sessionid, 1 << pick(32), pick(64), 31, True))],
+        "SET_SSV": [encoded("SET_SSV", nfs4.SET_SSV4args(bytes(20), bytes(20)))],
         "SETCLIENTID": [
-            operation(
+            encoded(
                 "SETCLIENTID",
                 nfs4.SETCLIENTID4args(nfs4.nfs_client_id4(bytes([pick(3)]) * 8, owner), nfs4.cb_client4(9, tcp), 1),
             )
         ],
-        "SETCLIENTID_CONFIRM": [operation("SETCLIENTID_CONFIRM", nfs4.SETCLIENTID_CONFIRM4args(m.clientid, m.confirm))],
-        "RENEW": [operation("RENEW", nfs4.RENEW4args(m.clientid))],
+        "SETCLIENTID_CONFIRM": [encoded("SETCLIENTID_CONFIRM", nfs4.SETCLIENTID_CONFIRM4args(m.clientid, m.confirm))],
+        "RENEW": [encoded("RENEW", nfs4.RENEW4args(m.clientid))],
         "RELEASE_LOCKOWNER": [
-            operation("RELEASE_LOCKOWNER", nfs4.RELEASE_LOCKOWNER4args(nfs4.lock_owner4(m.clientid, owner)))
+            encoded("RELEASE_LOCKOWNER", nfs4.RELEASE_LOCKOWNER4args(nfs4.lock_owner4(m.clientid, owner)))
         ],
-        "DELEGPURGE": [operation("DELEGPURGE", nfs4.DELEGPURGE4args(m.clientid))],
+        "DELEGPURGE": [encoded("DELEGPURGE", nfs4.DELEGPURGE4args(m.clientid))],
     }
 
 
@@ -284,18 +285,16 @@ def layout_operations(m: Material) -> dict[str, list[bytes]]:
     stats = nfs4.LAYOUTSTATS4args(0, 4096, held, io, io, bytes(16), update)
     error = nfs4.LAYOUTERROR4args(0, 4096, held, [nfs4.device_error4(bytes(16), 5, nfs4.OP_READ)])
     return {
-        "LAYOUTGET": [operation("LAYOUTGET", nfs4.LAYOUTGET4args(False, 1, 1, 0, 1 << 20, 4096, held, 4096))],
-        "LAYOUTCOMMIT": [operation("LAYOUTCOMMIT", commit)],
-        "LAYOUTRETURN": [operation("LAYOUTRETURN", nfs4.LAYOUTRETURN4args(False, 1, 3, back))],
-        "LAYOUTSTATS": [operation("LAYOUTSTATS", stats)],
-        "LAYOUTERROR": [operation("LAYOUTERROR", error)],
-        "GETDEVICEINFO": [operation("GETDEVICEINFO", nfs4.GETDEVICEINFO4args(bytes(16), 1, 4096, 6))],
-        "GETDEVICELIST": [operation("GETDEVICELIST", nfs4.GETDEVICELIST4args(1, 16, 0, bytes(8)))],
-        "WANT_DELEGATION": [
-            operation("WANT_DELEGATION", nfs4.WANT_DELEGATION4args(1, nfs4.deleg_claim4(nfs4.CLAIM_FH)))
-        ],
+        "LAYOUTGET": [encoded("LAYOUTGET", nfs4.LAYOUTGET4args(False, 1, 1, 0, 1 << 20, 4096, held, 4096))],
+        "LAYOUTCOMMIT": [encoded("LAYOUTCOMMIT", commit)],
+        "LAYOUTRETURN": [encoded("LAYOUTRETURN", nfs4.LAYOUTRETURN4args(False, 1, 3, back))],
+        "LAYOUTSTATS": [encoded("LAYOUTSTATS", stats)],
+        "LAYOUTERROR": [encoded("LAYOUTERROR", error)],
+        "GETDEVICEINFO": [encoded("GETDEVICEINFO", nfs4.GETDEVICEINFO4args(bytes(16), 1, 4096, 6))],
+        "GETDEVICELIST": [encoded("GETDEVICELIST", nfs4.GETDEVICELIST4args(1, 16, 0, bytes(8)))],
+        "WANT_DELEGATION": [encoded("WANT_DELEGATION", nfs4.WANT_DELEGATION4args(1, nfs4.deleg_claim4(nfs4.CLAIM_FH)))],
         "GET_DIR_DELEGATION": [
-            operation("GET_DIR_DELEGATION", nfs4.GET_DIR_DELEGATION4args(False, 1, _TIME, _TIME, 1, 1))
+            encoded("GET_DIR_DELEGATION", nfs4.GET_DIR_DELEGATION4args(False, 1, _TIME, _TIME, 1, 1))
         ],
     }
 
@@ -328,9 +327,9 @@ class Composer:
         # By families first, so that a rare family is not drowned by one with many variants.
         self._all = [[form for forms in family.values() for form in forms] for family in self.families]
         self._by_name = [list(family.values()) for family in self.families]
-        self._directories = [operation("PUTFH", nfs4.PUTFH4args(handle)) for handle in material.directories]
-        self._files = [operation("PUTFH", nfs4.PUTFH4args(handle)) for handle in material.files]
-        self._save = operation("SAVEFH")
+        self._directories = [encoded("PUTFH", nfs4.PUTFH4args(handle)) for handle in material.directories]
+        self._files = [encoded("PUTFH", nfs4.PUTFH4args(handle)) for handle in material.files]
+        self._save = encoded("SAVEFH")
         self._pairs = self._with_two_handles()
 
     def _with_two_handles(self) -> list[tuple[list[bytes], list[bytes]]]:

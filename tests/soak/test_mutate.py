@@ -13,7 +13,8 @@ from tests.soak.hostile import Figures, Hostile
 from tests.soak.mutate import SECRET, fingerprint, make_trees, run, unlogged
 from tests.soak.process import ServerProcess
 from tests.soak.requests import Composer, Material
-from tests.soak.wire import call, compound, marked
+from tests.support.client import compound
+from tests.support.rpc import call, marked
 from xdr.generated import nfs4
 
 EVERYDAY_COUNT = 60_000

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("xdr", "statestore", "nfsd")
 FILE_LINES_MAX = 600
@@ -141,6 +143,51 @@ def test_no_silent_except() -> None:
     assert not [place for file in ALL_SOURCES for place in silent_handlers(file)]
 
 
+def sleeps(file: Path) -> list[str]:
+    """Calls that let time pass: sleep, unless it only lets others run, and a select of nothing."""
+    found = []
+    for node in ast.walk(tree_of(file)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func).rpartition(".")[2]
+        given = [ast.unparse(argument) for argument in node.args]
+        if (name == "sleep" and given != ["0"]) or (name == "select" and given[:3] == ["[]"] * 3):
+            found.append(f"{name_of(file)}:{node.lineno}")
+    return found
+
+
+def test_no_sleep() -> None:
+    """No test waits by sleeping: tests.support.waiting waits, and lets time pass where time is what is tested."""
+    found = [place for file in sources("tests", "vagrant") if not may_sleep(file) for place in sleeps(file)]
+    assert not found, f"use tests.support.waiting: {', '.join(found)}"
+
+
+def may_sleep(file: Path) -> bool:
+    """The helper itself, and the work of clients, which is paced and runs where nothing else of ours is."""
+    return name_of(file) in ("tests/support/waiting.py", "vagrant/failover/load.py") or (
+        name_of(file).startswith("tests/kernel/workloads/")
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("time.sleep(1)", 1),
+        ("from time import sleep\nsleep(x)", 1),
+        ("asyncio.sleep(0.1)", 1),
+        ("asyncio.sleep(0)", 0),
+        ("select.select([], [], [], 1)", 1),
+        ("select.select([a], [], [], 1)", 0),
+    ],
+)
+def test_no_sleep_bites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, count: int) -> None:
+    """Each way to let time pass is found, and nothing else."""
+    file = tmp_path / "file.py"
+    file.write_text(text)
+    monkeypatch.setattr(sys.modules[__name__], "name_of", str)
+    assert len(sleeps(file)) == count
+
+
 def is_overload(function: Function) -> bool:
     """Whether the function only repeats what stands elsewhere, or is a protocol's plain attribute."""
     names = [ast.unparse(decorator) for decorator in function.decorator_list]
@@ -170,7 +217,7 @@ def public_without_docstring(file: Path, promised: frozenset[str]) -> Iterator[s
 @cache
 def promised_methods() -> frozenset[str]:
     """Names of methods that some class documents and others implement."""
-    documented = set()
+    documented: set[str] = set()
     for file in ROOM_SOURCES:
         for node in ast.walk(tree_of(file)):
             if isinstance(node, ast.ClassDef):

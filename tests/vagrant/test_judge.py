@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vagrant.failover.judge import Evidence, judge, longest_gap, lost_regions
+from vagrant.failover.judge import Evidence, judge, lost_regions
 from vagrant.failover.load import PLACES, REGION_SIZE, newest, region, regions
 from vagrant.failover.places import HANDOVER, KILL_WORKER, POWER_OFF
 
@@ -89,12 +89,6 @@ def test_killed_worker_loses_nothing() -> None:
     """The kernel has all that was acknowledged: nothing may be missing on the disk, or asked for again."""
     problems = judge(evidence(harm=KILL_WORKER, taker="nfs-a", fenced=[], rebooted=[]))
     assert any("are gone although no power was lost" in problem for problem in problems)
-
-
-def test_longest_gap() -> None:
-    """Gaps that overlap the span count in full."""
-    assert longest_gap([0.0, 1.0, 5.0, 5.5], 0.5, 4.0) == 4.0
-    assert longest_gap([], 0.0, 1.0) == 0.0
 
 
 def test_newest() -> None:

@@ -10,6 +10,7 @@ import os
 import random
 import stat
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -43,6 +44,16 @@ def worlds() -> Iterator[tuple[World, World]]:
         yield real, memory
         real.close()
         memory.close()
+
+
+def set_times(pair: Pair, fs: FileSystem, side: int) -> None:
+    """Give one of the pair times that no clock says."""
+    fs.setattr(pair[side], ROOT, atime_ns=ATIME_NS, mtime_ns=MTIME_NS)
+
+
+def looks_in(pair: Pair, fs: FileSystem, side: int) -> Any:
+    """What one of the pair looks like."""
+    return looks_of(fs, pair[side])
 
 
 class History:
@@ -82,7 +93,7 @@ class History:
         operation = self.random.choice(OPERATIONS)
         touched, call = operation(self)
         for pair in touched:
-            self.both(lambda fs, side, pair=pair: fs.setattr(pair[side], ROOT, atime_ns=ATIME_NS, mtime_ns=MTIME_NS))
+            self.both(partial(set_times, pair))
         real, memory = self.both(call)
         if isinstance(real, Node) and isinstance(memory, Node):
             self.know((real, memory))
@@ -91,7 +102,7 @@ class History:
         story = f"step {number}: {operation.__name__}"
         assert real == memory, story
         for pair in touched:
-            looks = self.both(lambda fs, side, pair=pair: looks_of(fs, pair[side]))
+            looks = self.both(partial(looks_in, pair))
             assert looks[0] == looks[1], f"{story}: {looks}"
 
     def know(self, pair: Pair) -> None:

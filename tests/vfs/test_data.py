@@ -41,7 +41,7 @@ def test_write_everywhere(world: World) -> None:
     """Data goes where it is meant to; what was never written reads as zeros."""
     node = world.make(b"a")
     world.write(node, b"end", 3 * BLOCK + 5)
-    world.write(node, bytearray(b"XX"), 1)
+    world.write(node, memoryview(bytearray(b"XX")), 1)
     world.write(node, memoryview(b"")[:0], 9 * BLOCK)
     assert world.fs.data_size(node) == world.fs.stat(node).st_size == 3 * BLOCK + 8
     assert world.read(node, 0, 6) == b"\0XX\0\0\0"

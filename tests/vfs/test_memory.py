@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import errno
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,11 @@ def test_memory_space_ends() -> None:
     world.tree = MemoryTree(Clock(), mode=0o777, space=4 * PAGE_SIZE)
     world.start()
     node = world.make(b"a", bytes(3 * PAGE_SIZE))
-    for call in (
+    calls: tuple[Callable[[], object], ...] = (
         lambda: world.write(node, b"x" * 2 * PAGE_SIZE, 3 * PAGE_SIZE),
         lambda: world.fs.allocate(node, 0, 1 << 40),
-    ):
+    )
+    for call in calls:
         with pytest.raises(OSError) as caught:
             call()
         assert caught.value.errno == errno.ENOSPC
@@ -148,10 +150,11 @@ def test_namespace_of_trees() -> None:
     assert namespace.export_of(two.handle) is exports[1]
     source, _ = one.fs.create(one, b"f", ROOT, 0o600)
     target, _ = two.fs.create(two, b"f", ROOT, 0o600)
-    for call in (
+    calls: tuple[Callable[[], object], ...] = (
         lambda: one.fs.rename(one, b"f", two, b"g", ROOT),
         lambda: two.fs.link(source, two, b"g", ROOT),
-    ):
+    )
+    for call in calls:
         with pytest.raises(OSError) as caught:
             call()
         assert caught.value.errno == errno.EXDEV

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.wire.client import Client40, Connection, Session, mount, unique
+from tests.support.client import Client40, Connection, Session, mount, unique
 from tests.wire.server import ServerProcess
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="acting as other users needs root")
+needs_root = pytest.mark.root
 
 Connect = Callable[..., Connection]
 MakeServer = Callable[..., ServerProcess]

@@ -101,7 +101,7 @@ def main() -> None:
             fail(how)
         write(store, entries)
 
-    LmdbStore._write = write_or_fail  # type: ignore[method-assign]
+    setattr(LmdbStore, "_write", write_or_fail)  # noqa: B010  # A method cannot be assigned to otherwise.
     from nfsd.cli import main as understudy
 
     understudy()

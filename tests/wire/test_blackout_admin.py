@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from nfsd.admin.control import ControlError
-from tests.wire import operations as ops
-from tests.wire.client import Client40, Opened, Owner40, Session, mount, unique
+from tests.support import operations as ops
+from tests.support.client import Client40, Opened, Owner40, Session, mount, unique
+from tests.support.control import ControlError
+from tests.support.waiting import until, watch
 from tests.wire.conftest import Connect, MakeServer
 from tests.wire.server import ServerProcess
 from xdr.generated import nfs4
@@ -176,12 +176,17 @@ def test_ends_by_itself(server: ServerProcess, connect: Connect, held: Held) -> 
     """When the time is over requests are served, and the list is empty."""
     begin(server, seconds=1, file=held.path)
     put = ops.putfh(held.opened.handle)
-    deadline = time.monotonic() + DEADLINE_S
-    while (status := held.session.status(put, ops.write(held.opened.stateid, b"x"))) == nfs4.NFS4ERR_DELAY:
-        assert time.monotonic() < deadline
+    status = watch(
+        lambda: held.session.status(put, ops.write(held.opened.stateid, b"x")),
+        lambda answer: answer != nfs4.NFS4ERR_DELAY,
+        DEADLINE_S,
+    )
     assert status == nfs4.NFS4_OK
-    while not (ended := [e for e in server.events("blackout.ended") if e.get("name") == held.path]):
-        assert time.monotonic() < deadline
+    ended = until(
+        lambda: [event for event in server.events("blackout.ended") if event.get("name") == held.path],
+        "its end is told",
+        DEADLINE_S,
+    )
     assert ended[0]["reason"] == "time"
     assert ended[0]["refusals"] > 0
     assert server.ask("blackout", action="list") == []
@@ -207,8 +212,8 @@ def test_survives_restart(server: ServerProcess, connect: Connect, held: Held) -
     rows = [row for row in server.ask("blackout", action="list") if row["why"] == "administrator"]
     after = {row["name"]: row["until"] for row in rows}
     assert after.keys() == before.keys()
-    for name, until in after.items():
-        difference = datetime.fromisoformat(until) - datetime.fromisoformat(before[name])
+    for name, end in after.items():
+        difference = datetime.fromisoformat(end) - datetime.fromisoformat(before[name])
         assert abs(difference.total_seconds()) <= 1
     put = ops.putfh(held.opened.handle)
     assert held.session.status(put, ops.read(held.opened.stateid)) == nfs4.NFS4ERR_ACCESS

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import Any
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import Opened, Session, begin_session, identify, mount, unique
+from tests.support import operations as ops
+from tests.support.client import Opened, Session, begin_session, identify, mount, unique
+from tests.support.waiting import until
 from tests.wire.conftest import Connect, MakeServer
 from tests.wire.server import ServerProcess
 from tests.wire.test_reclaim import claim_previous
@@ -147,14 +147,11 @@ def test_reclaim_expires_unasked(make_server: MakeServer, connect: Connect) -> N
     server = make_server(settings={"recovery": "reclaim", "blackout_s": 1})
     quick, slow = Holder(server, connect), Holder(server, connect, b"600")
     server.restart()
-    deadline = time.monotonic() + DEADLINE_S
-    while quick.row() is not None:
-        assert time.monotonic() < deadline
+    until(lambda: quick.row() is None, "the time of the quick one is over", DEADLINE_S)
     assert quick.claim() == nfs4.NFS4ERR_NO_GRACE
     assert slow.claim(lock=True) == nfs4.NFS4_OK
     slow.session.ok(ops.reclaim_complete())
-    while not server.events("reclaim.ended"):
-        assert time.monotonic() < deadline
+    until(lambda: server.events("reclaim.ended"), "all have reclaimed", DEADLINE_S)
     assert server.events("blackout.ended")[-1]["why"] == "takeover"
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import Connection, Session, begin_session, identify, mount, unique
+from tests.support import operations as ops
+from tests.support.client import Connection, Session, begin_session, identify, mount, unique
 from tests.wire.conftest import Connect
 from tests.wire.server import ServerProcess
 from xdr.generated import nfs4

@@ -22,8 +22,8 @@ from statestore import (
     SLOT,
     STREAM,
 )
-from tests.wire import operations as ops
-from tests.wire.client import Client40, Opened, Owner40, Reply, begin_session, identify, mount, unique
+from tests.support import operations as ops
+from tests.support.client import Client40, Opened, Owner40, Reply, begin_session, identify, mount, unique
 from tests.wire.conftest import Connect, MakeServer
 from tests.wire.server import ServerProcess
 from tests.wire.store import Records, flip, harm, rewrite, stored_records
@@ -86,7 +86,9 @@ class Holder:
 
     def is_whole(self) -> bool:
         """Whether it has all that it had."""
-        return all(self.reads(number, by_lock=by_lock) == nfs4.NFS4_OK for number in (0, 1) for by_lock in (0, 1))
+        return all(
+            self.reads(number, by_lock=by_lock) == nfs4.NFS4_OK for number in (0, 1) for by_lock in (False, True)
+        )
 
     def flags(self) -> int:
         """What SEQUENCE says (RFC 8881 18.46.3)."""
@@ -113,7 +115,7 @@ def harmed(harmed_server: ServerProcess, connect: Connect) -> Iterator[Harmed]:
         server.start()
         assert server.ask("status")["quarantined"] > before[0]
         said = server.faults()[before[1] :]
-        assert all(any(key.hex() in line for line in said) for key in keys)
+        assert all(any(key.hex() in str(event) for event in said) for key in keys)
 
     yield harm_one
     other.back()
@@ -150,7 +152,8 @@ def key_of_open(stateid: nfs4.stateid4) -> Callable[[bytes], bool]:
 def test_damaged_holder(holder: Holder, rival: Holder, harmed: Harmed) -> None:
     """The client is gone with its session, opens and locks, and begins anew."""
     harmed(HOLDER, lambda key: key == holder.key)
-    holder.back(), rival.back()
+    holder.back()
+    rival.back()
     assert holder.session.status() == nfs4.NFS4ERR_BADSESSION
     creating = ops.create_session(holder.session.clientid, holder.session.create_sequence + 1)
     assert holder.session.connection.status(creating) == nfs4.NFS4ERR_STALE_CLIENTID
@@ -164,7 +167,8 @@ def test_damaged_holder(holder: Holder, rival: Holder, harmed: Harmed) -> None:
 def test_damaged_session(holder: Holder, rival: Holder, harmed: Harmed, kind: int) -> None:
     """The session is gone; the clientid, the opens and the locks are alive (RFC 8881 2.10.13.1.2)."""
     harmed(kind, lambda key: key.startswith(holder.session.sessionid))
-    holder.back(), rival.back()
+    holder.back()
+    rival.back()
     assert holder.session.status() == nfs4.NFS4ERR_BADSESSION
     assert takes_lock(rival, holder.files[0][0]) == nfs4.NFS4ERR_DENIED
     before = holder.session.clientid
@@ -177,7 +181,8 @@ def test_damaged_open(holder: Holder, rival: Holder, harmed: Harmed) -> None:
     """One open is gone with its locks; its holder is told before it comes to use it, and keeps the other."""
     opened, lock = holder.files[0]
     harmed(OPEN, key_of_open(opened.stateid), position=-1)
-    holder.back(), rival.back()
+    holder.back()
+    rival.back()
     assert holder.flags() == LOST
     assert holder.reads(1) == holder.reads(1, by_lock=True) == nfs4.NFS4_OK
     tested: Any = holder.session.ok(ops.test_stateid(opened.stateid, lock, holder.files[1][1]))[0]
@@ -207,7 +212,8 @@ def test_damaged_range(holder: Holder, rival: Holder, harmed: Harmed) -> None:
     """The locks of one stateid are gone, and its holder is told; the open is alive."""
     opened, lock = holder.files[0]
     harmed(RANGE, key_of_open(opened.stateid), position=-1)
-    holder.back(), rival.back()
+    holder.back()
+    rival.back()
     assert holder.flags() == LOST
     assert holder.reads(0, by_lock=True) == nfs4.NFS4ERR_BAD_STATEID
     assert holder.session.status(ops.putfh(opened.handle), ops.locku(lock)) == nfs4.NFS4ERR_BAD_STATEID
@@ -325,7 +331,8 @@ def test_damaged_open_owner_v40(holder40: Holder40, rival: Holder, harmed: Harme
     """Nothing that the owner does could be told from a retry: its opens and their locks are gone, the other's not."""
     locker = holder40.lockers[0]
     harmed(OWNER, key_of_owner(holder40, b"o", locker.owner.name))
-    holder40.back(), rival.back()
+    holder40.back()
+    rival.back()
     assert holder40.reads(0) == holder40.reads(0, by_lock=True) == nfs4.NFS4ERR_BAD_STATEID
     assert holder40.reads(1) == holder40.reads(1, by_lock=True) == nfs4.NFS4_OK
     assert takes_lock(rival, locker.opened) == nfs4.NFS4_OK
@@ -336,7 +343,8 @@ def test_damaged_lock_owner_v40(holder40: Holder40, rival: Holder, harmed: Harme
     """The same for a lock owner: its locks are gone, the open is alive."""
     locker = holder40.lockers[0]
     harmed(OWNER, key_of_owner(holder40, b"l", locker.name))
-    holder40.back(), rival.back()
+    holder40.back()
+    rival.back()
     assert holder40.reads(0, by_lock=True) == nfs4.NFS4ERR_BAD_STATEID
     assert holder40.reads(0) == holder40.reads(1, by_lock=True) == nfs4.NFS4_OK
     assert takes_lock(rival, locker.opened) == nfs4.NFS4_OK

@@ -15,8 +15,8 @@ from zlib import crc32
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import Opened, Session, mount, unique
+from tests.support import operations as ops
+from tests.support.client import Opened, Session, mount, unique
 from tests.wire.conftest import Connect
 from tests.wire.faults import SUPPORTED, FaultyServer
 from tests.wire.store import rewrite
@@ -156,7 +156,7 @@ def test_failing_disk(tmp_path: Path, connect: Connect, fault: str) -> None:
     server.start()
     burden = Burden(server, connect)
     burden.bear()
-    assert server.wait() == EXIT_FAULT
+    assert server.end() == EXIT_FAULT
     [said] = server.events(event)
     assert words in said["reason"]
     assert "make room or repair the disk, start again" in said["reason"]
@@ -210,7 +210,7 @@ def test_full_disk(server: FaultyServer, small_disk: SmallDisk, connect: Connect
     burden = Burden(server, connect)
     burden.bear()
     if not pair:
-        assert server.wait() == EXIT_FAULT
+        assert server.end() == EXIT_FAULT
     words = "(the disk is full); stop, make room or repair the disk, start again"
     assert words in server.events("store.failed")[0]["reason"]
     small_disk.grow("64m")

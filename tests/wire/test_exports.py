@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import Connection, Session, mount, unique
+from tests.support import operations as ops
+from tests.support.client import Connection, Session, mount, unique
 from tests.wire.conftest import Connect, MakeServer, needs_root
 from tests.wire.server import ServerProcess
 from xdr.generated import nfs4
@@ -84,8 +84,8 @@ def test_read_only_read(exporting: ServerProcess, connect: Connect, name: bytes)
     opened = session.open(name, ops.READ)
     asked = ops.access(nfs4.ACCESS4_READ | nfs4.ACCESS4_MODIFY | nfs4.ACCESS4_EXTEND)
     results = session.ok(ops.putfh(opened.handle), ops.read(opened.stateid), asked)
-    assert results[1].resok4.data == b"data"  # type: ignore[attr-defined]
-    assert results[2].resok4.access == nfs4.ACCESS4_READ  # type: ignore[attr-defined]
+    assert results[1].resok4.data == b"data"
+    assert results[2].resok4.access == nfs4.ACCESS4_READ
 
 
 @pytest.mark.parametrize(("pseudo", "source"), [(b"ro", "127.0.0.1"), (b"listed", "127.0.0.2")])
@@ -100,7 +100,7 @@ def test_copy_from_read_only_export(
     handles = []
     for export, file in ((pseudo, name), (b"plain", target.name.encode())):
         walked = session.ok(ops.putrootfh(), ops.lookup(export), ops.lookup(file), ops.getfh())
-        handles.append(walked[-1].resok4.object)  # type: ignore[attr-defined]
+        handles.append(walked[-1].resok4.object)
     copying = ops.Op(nfs4.OP_COPY, nfs4.COPY4args(ops.ANONYMOUS, ops.ANONYMOUS, 0, 0, 0, True, True, []))
     session.ok(ops.putfh(handles[0]), ops.savefh(), ops.putfh(handles[1]), copying)
     assert target.read_bytes() == b"data"
@@ -112,7 +112,7 @@ def test_copy_from_read_only_export(
 def test_pseudo_root_change(exporting: ServerProcess, connect: Connect, name: bytes, change: str) -> None:
     """Nothing of the pseudo file system can be changed."""
     session = mount(connect(exporting), pseudo=b"plain")
-    root = session.ok(ops.putrootfh(), ops.getfh())[-1].resok4.object  # type: ignore[attr-defined]
+    root = session.ok(ops.putrootfh(), ops.getfh())[-1].resok4.object
     allowed = {nfs4.NFS4ERR_ROFS, nfs4.NFS4ERR_NOENT, nfs4.NFS4ERR_ISDIR, nfs4.NFS4ERR_XDEV}
     assert session.status(*changes(session, root, root, b"plain")[change]) in allowed
 
@@ -212,8 +212,16 @@ def test_rename_between_exports(exporting: ServerProcess, connect: Connect, name
     """Two exports are two file systems, even of one directory: RENAME and LINK between them are XDEV."""
     session = mount(connect(exporting), pseudo=b"plain")
     handle = session.create(name).handle
-    elsewhere = session.ok(ops.putrootfh(), ops.lookup(b"all"), ops.getfh())[-1].resok4.object  # type: ignore[attr-defined]
+    elsewhere = session.ok(ops.putrootfh(), ops.lookup(b"all"), ops.getfh())[-1].resok4.object
     rename = ops.Op(nfs4.OP_RENAME, nfs4.RENAME4args(name, b"moved"))
     link = ops.Op(nfs4.OP_LINK, nfs4.LINK4args(b"linked"))
     assert session.status(ops.putfh(session.directory), ops.savefh(), ops.putfh(elsewhere), rename) == nfs4.NFS4ERR_XDEV
     assert session.status(ops.putfh(handle), ops.savefh(), ops.putfh(elsewhere), link) == nfs4.NFS4ERR_XDEV
+
+
+def test_secinfo_export_for_others(exporting: ServerProcess, connect: Connect) -> None:
+    """Whoever an export is not for is not told either by which flavours it may be reached."""
+    secinfo = ops.Op(nfs4.OP_SECINFO, nfs4.SECINFO4args(b"listed"))
+    for source, status in (("127.0.0.1", nfs4.NFS4_OK), ("127.0.0.9", nfs4.NFS4ERR_ACCESS)):
+        session = mount(connect(exporting, source=source), pseudo=b"squashed")
+        assert session.status(ops.putrootfh(), secinfo) == status

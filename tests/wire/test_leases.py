@@ -6,13 +6,13 @@ wait for them once: until the one that was heard of last gives way to a conflict
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import Client40, Connection, Opened, Owner40, Session, identify, mount, unique
+from tests.support import operations as ops
+from tests.support.client import Client40, Connection, Opened, Owner40, Session, identify, mount, unique
+from tests.support.waiting import until
 from tests.wire.conftest import MakeServer
 from tests.wire.server import ServerProcess
 from xdr.generated import nfs4
@@ -22,13 +22,6 @@ DEADLINE_S = 4 * LEASE_TIME_S
 NOT_MINE = {nfs4.NFS4ERR_BAD_STATEID, nfs4.NFS4ERR_EXPIRED}
 STALE = {nfs4.NFS4ERR_STALE_CLIENTID, nfs4.NFS4ERR_EXPIRED}
 DENY_WRITE, DENY_BOTH = nfs4.OPEN4_SHARE_DENY_WRITE, nfs4.OPEN4_SHARE_DENY_BOTH
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Ask again and again until it is so; fail at the deadline."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
 
 
 class World:
@@ -82,7 +75,7 @@ class World:
 def world(make_server: MakeServer) -> Iterator[World]:
     """Everything as it is when the leases of the silent clients have run out."""
     world = World(make_server(lease_time_s=LEASE_TIME_S))
-    until(world.gives_way)
+    until(world.gives_way, "the lease of a silent client ends", DEADLINE_S)
     yield world
     for connection in world.connections:
         connection.close()
@@ -132,5 +125,9 @@ def test_expired_without_opens(world: World) -> None:
     """Clients without opens, and unconfirmed ones, are forgotten by themselves."""
     connection = world.active.connection
     creating = ops.create_session(world.unconfirmed.eir_clientid, 99)
-    until(lambda: connection.status(creating) == nfs4.NFS4ERR_STALE_CLIENTID)
+    until(
+        lambda: connection.status(creating) == nfs4.NFS4ERR_STALE_CLIENTID,
+        "the client that was never confirmed is forgotten",
+        DEADLINE_S,
+    )
     assert world.empty.status() == nfs4.NFS4ERR_BADSESSION

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import Opened, Session, unique
-from tests.wire.operations import TO_EOF
+from tests.support import operations as ops
+from tests.support.client import Opened, Session, unique
+from tests.support.operations import TO_EOF
 from xdr.generated import nfs4
 
 R, W = nfs4.READ_LT, nfs4.WRITE_LT

@@ -8,8 +8,8 @@ import struct
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import Session, mount, unique
+from tests.support import operations as ops
+from tests.support.client import Session, mount, unique
 from tests.wire.conftest import Connect, needs_root
 from tests.wire.server import ServerProcess
 from xdr.generated import nfs4
@@ -21,7 +21,7 @@ SIZE_BIT, MODE_BIT = 1 << nfs4.FATTR4_SIZE, 1 << nfs4.FATTR4_MODE
 def size_of(session: Session, handle: bytes) -> int:
     """The file's size, by GETATTR."""
     result = session.ok(ops.putfh(handle), ops.getattr_(nfs4.FATTR4_SIZE))[-1]
-    return int(struct.unpack(">Q", result.resok4.obj_attributes.attr_vals)[0])  # type: ignore[attr-defined]
+    return int(struct.unpack(">Q", result.resok4.obj_attributes.attr_vals)[0])
 
 
 # -- create modes -------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def test_open_by_handle(session: Session, name: bytes) -> None:
     """CLAIM_FH opens the current file handle, and may not create."""
     made = session.create(name)
     result = session.ok(ops.putfh(made.handle), ops.open_(None, owner=b"another"))[-1]
-    assert result.resok4.stateid.other != made.stateid.other  # type: ignore[attr-defined]
+    assert result.resok4.stateid.other != made.stateid.other
     status = session.status(ops.putfh(made.handle), ops.open_(None, how=ops.unchecked()))
     assert status == nfs4.NFS4ERR_INVAL
 
@@ -231,7 +231,7 @@ def test_open_upgrade_and_downgrade(session: Session, name: bytes) -> None:
     wide = session.open(name, ops.WRITE).stateid
     assert (wide.seqid, wide.other) == (2, opened.stateid.other)
     assert may(session, opened.handle, wide)
-    narrow = session.ok(ops.putfh(opened.handle), ops.open_downgrade(wide, ops.READ))[-1].resok4.open_stateid  # type: ignore[attr-defined]
+    narrow = session.ok(ops.putfh(opened.handle), ops.open_downgrade(wide, ops.READ))[-1].resok4.open_stateid
     assert (narrow.seqid, narrow.other) == (3, wide.other)
     assert not may(session, opened.handle, narrow)
 
@@ -276,7 +276,7 @@ def test_close_after_remove(session: Session, server: ServerProcess, name: bytes
     session.ok(ops.putfh(session.directory), ops.remove(name))
     assert not (server.export / name.decode()).exists()
     results = session.ok(ops.putfh(opened.handle), ops.write(opened.stateid, b"data"), ops.read(opened.stateid))
-    assert results[-1].resok4.data == b"data"  # type: ignore[attr-defined]
+    assert results[-1].resok4.data == b"data"
     session.ok(ops.putfh(opened.handle), ops.close(opened.stateid))
     assert session.status(ops.putfh(opened.handle), ops.getattr_()) == nfs4.NFS4ERR_STALE
 
@@ -330,7 +330,7 @@ def test_open_creates_with_setid_bits(somebody: Session, name: bytes, size: int)
     made_now = somebody.open(name, how=ops.unchecked(ops.attrs(mode=0o6755, size=size)))
     assert made_now.result.attrset == MODE_BIT | SIZE_BIT
     found = somebody.ok(ops.putfh(made_now.handle), ops.getattr_(nfs4.FATTR4_SIZE, nfs4.FATTR4_MODE))[-1]
-    values = found.resok4.obj_attributes.attr_vals  # type: ignore[attr-defined]
+    values = found.resok4.obj_attributes.attr_vals
     assert struct.unpack(">QI", values) == (size, 0o6755)
 
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import Client40, Opened, Owner40, Session, begin_session, identify, mount, unique
+from tests.support import operations as ops
+from tests.support.client import Client40, Opened, Owner40, Reply, Session, begin_session, identify, mount, unique
 from tests.wire.conftest import Connect, MakeServer
 from tests.wire.server import ServerProcess
 from xdr.generated import nfs4
@@ -58,7 +58,7 @@ class Claimer:
         session.directory = before.directory
         return session
 
-    def claim(self, share: int = ops.BOTH, deny: int = ops.DENY_NONE, owner: bytes = b"owner") -> nfs4.COMPOUND4res:
+    def claim(self, share: int = ops.BOTH, deny: int = ops.DENY_NONE, owner: bytes = b"owner") -> Reply:
         """OPEN with CLAIM_PREVIOUS."""
         return self.session.call(ops.putfh(self.opened.handle), claim_previous(share, deny, owner=owner))
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import (
+from tests.support import operations as ops
+from tests.support.client import (
     Client40,
     Connection,
     Opened,
@@ -194,7 +194,7 @@ def test_restart_open_stateid(survivor: Survivor, name: bytes) -> None:
     opened = session.create(name)
     session.ok(ops.putfh(opened.handle), ops.write(opened.stateid, b"before"))
     survivor.kill()
-    data = session.ok(ops.putfh(opened.handle), ops.read(opened.stateid))[-1].resok4.data  # type: ignore[attr-defined]
+    data = session.ok(ops.putfh(opened.handle), ops.read(opened.stateid))[-1].resok4.data
     assert data == b"before"
     session.ok(ops.putfh(opened.handle), ops.write(opened.stateid, b"after"))
     wider = session.open(name)
@@ -266,7 +266,7 @@ def test_restart_lock_denied(survivor: Survivor, name: bytes) -> None:
     assert (denied.offset, denied.length, denied.owner.owner) == (10, 20, b"locker")
     assert denied.owner.clientid == session.clientid
     result = session.ok(ops.putfh(opened.handle), ops.locku(lock, 10, 20))[-1]
-    assert result.lock_stateid == nfs4.stateid4(lock.seqid + 1, lock.other)  # type: ignore[attr-defined]
+    assert result.lock_stateid == nfs4.stateid4(lock.seqid + 1, lock.other)
     assert rival.status(ops.putfh(opened.handle), ops.lockt(0, 100)) == nfs4.NFS4_OK
 
 
@@ -275,7 +275,7 @@ def test_restart_lock_to_eof(survivor: Survivor, name: bytes) -> None:
     session = survivor.session
     opened = session.create(name)
     lock = session.lock(opened, 100)
-    lock = session.ok(ops.putfh(opened.handle), ops.lock_more(lock, 0, 10, nfs4.READ_LT))[-1].resok4.lock_stateid  # type: ignore[attr-defined]
+    lock = session.ok(ops.putfh(opened.handle), ops.lock_more(lock, 0, 10, nfs4.READ_LT))[-1].resok4.lock_stateid
     survivor.kill()
     rival = mount(survivor.connect(survivor.server))
     for asked, expected in ((0, (0, 10, nfs4.READ_LT)), (1 << 62, (100, ops.TO_EOF, nfs4.WRITE_LT))):
@@ -300,9 +300,9 @@ def test_restart_write_verifier(survivor: Survivor, name: bytes) -> None:
     session = survivor.session
     opened = session.create(name)
     writing = [ops.putfh(opened.handle), ops.write(opened.stateid, b"data")]
-    before = session.ok(*writing)[-1].resok4.writeverf  # type: ignore[attr-defined]
+    before = session.ok(*writing)[-1].resok4.writeverf
     survivor.kill()
-    assert session.ok(*writing)[-1].resok4.writeverf == before  # type: ignore[attr-defined]
+    assert session.ok(*writing)[-1].resok4.writeverf == before
 
 
 def test_restart_exclusive_create(survivor: Survivor, name: bytes) -> None:
@@ -359,7 +359,7 @@ def test_restart_v40_client(survivor40: Survivor40) -> None:
     assert client.status(ops.renew(client.clientid)) == nfs4.NFS4_OK
     assert client.status(ops.putfh(opened.handle), ops.read(opened.stateid)) == nfs4.NFS4_OK
     result = client.ok(*survivor40.owner.opening(unique(b"file"), how=ops.unchecked()))[1]
-    assert not result.resok4.rflags & nfs4.OPEN4_RESULT_CONFIRM  # type: ignore[attr-defined]
+    assert not result.resok4.rflags & nfs4.OPEN4_RESULT_CONFIRM
 
 
 def test_restart_v40_bad_seqid(survivor40: Survivor40) -> None:
@@ -384,8 +384,8 @@ def test_restart_v40_open_replay_unconfirmed(survivor40: Survivor40) -> None:
     creating = owner.opening(unique(b"file"), how=ops.guarded())
     assert survivor40.replayed_over_kill(*creating) == nfs4.NFS4_OK
     _put, result, handle = survivor40.client.ok(*creating)
-    confirm = ops.open_confirm(result.resok4.stateid, owner.next())  # type: ignore[attr-defined]
-    assert survivor40.client.status(ops.putfh(handle.resok4.object), confirm) == nfs4.NFS4_OK  # type: ignore[attr-defined]
+    confirm = ops.open_confirm(result.resok4.stateid, owner.next())
+    assert survivor40.client.status(ops.putfh(handle.resok4.object), confirm) == nfs4.NFS4_OK
 
 
 def test_restart_v40_close_replay(survivor40: Survivor40) -> None:

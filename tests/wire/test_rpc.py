@@ -6,8 +6,9 @@ import struct
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import AUTH_NONE, LAST_FRAGMENT, NULL, Connection, RpcReply, Session, auth_sys, unique
+from tests.support import operations as ops
+from tests.support.client import Connection, Session, unique
+from tests.support.rpc import AUTH_NONE, LAST_FRAGMENT, NULL, RpcReply, auth_sys
 from tests.wire.conftest import Connect, MakeServer
 from tests.wire.server import ServerProcess
 from xdr.generated import nfs4

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import Session
+from tests.support import operations as ops
+from tests.support.client import Session
 from xdr.generated import nfs4
 
 MODES = list(itertools.product((1, 2, 3), (0, 1, 2, 3)))

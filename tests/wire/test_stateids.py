@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import Client40, Connection, Opened, Owner40, Session, unique
+from tests.support import operations as ops
+from tests.support.client import Client40, Connection, Opened, Owner40, Session, unique
 from xdr.generated import nfs4
 
 
@@ -112,7 +112,7 @@ def test_stateid_special(session: Session, opened: Opened) -> None:
     """The anonymous and the bypassing stateid read and write; malformed ones are BAD_STATEID."""
     for stateid in (ops.ANONYMOUS, ops.BYPASS):
         assert session.status(ops.putfh(opened.handle), ops.write(stateid, b"data")) == nfs4.NFS4_OK
-        assert session.ok(ops.putfh(opened.handle), ops.read(stateid))[-1].resok4.data == b"data"  # type: ignore[attr-defined]
+        assert session.ok(ops.putfh(opened.handle), ops.read(stateid))[-1].resok4.data == b"data"
     for stateid in (ops.with_seqid(ops.ANONYMOUS, 7), ops.with_seqid(ops.BYPASS, 0), ops.with_seqid(ops.BYPASS, 1)):
         status = session.status(ops.putfh(opened.handle), ops.read(stateid))
         assert status == nfs4.NFS4ERR_BAD_STATEID
@@ -130,7 +130,7 @@ def test_current_stateid_of_open(session: Session, name: bytes) -> None:
         ops.read(ops.CURRENT),
         ops.close(ops.CURRENT),
     )
-    assert results[3].resok4.data == b"data"  # type: ignore[attr-defined]
+    assert results[3].resok4.data == b"data"
 
 
 def test_current_stateid_of_lock(session: Session, name: bytes) -> None:
@@ -142,7 +142,7 @@ def test_current_stateid_of_lock(session: Session, name: bytes) -> None:
         ops.locku(ops.CURRENT),
         ops.free_stateid(ops.CURRENT),
     )
-    assert results[2].resok4.lock_stateid.seqid == 1  # type: ignore[attr-defined]
+    assert results[2].resok4.lock_stateid.seqid == 1
 
 
 def test_current_stateid_saved(session: Session, opened: Opened) -> None:
@@ -155,7 +155,7 @@ def test_current_stateid_saved(session: Session, opened: Opened) -> None:
         ops.restorefh(),
         ops.read(ops.CURRENT),
     )
-    assert reads[-1].status == nfs4.NFS4_OK  # type: ignore[attr-defined]
+    assert reads[-1].status == nfs4.NFS4_OK
 
 
 def test_current_stateid_gone(session: Session, opened: Opened) -> None:
@@ -185,20 +185,20 @@ def test_test_stateid(session: Session, other: Session, opened: Opened) -> None:
     (result,) = session.ok(ops.test_stateid(*asked))
     bad = nfs4.NFS4ERR_BAD_STATEID
     expected = [nfs4.NFS4_OK, nfs4.NFS4_OK, nfs4.NFS4ERR_OLD_STATEID, bad, bad, bad, bad, bad]
-    assert result.tsr_resok4.tsr_status_codes == expected  # type: ignore[attr-defined]
+    assert result.tsr_resok4.tsr_status_codes == expected
 
 
 def test_test_stateid_none(session: Session) -> None:
     """TEST_STATEID of nothing says nothing."""
     (result,) = session.ok(ops.test_stateid())
-    assert result.tsr_resok4.tsr_status_codes == []  # type: ignore[attr-defined]
+    assert result.tsr_resok4.tsr_status_codes == []
 
 
 def test_free_stateid_lock(session: Session, opened: Opened) -> None:
     """A lock stateid is freed once it holds nothing; before that it is LOCKS_HELD."""
     lock = session.lock(opened)
     assert session.status(ops.free_stateid(lock)) == nfs4.NFS4ERR_LOCKS_HELD
-    unlocked = session.ok(ops.putfh(opened.handle), ops.locku(lock))[-1].lock_stateid  # type: ignore[attr-defined]
+    unlocked = session.ok(ops.putfh(opened.handle), ops.locku(lock))[-1].lock_stateid
     assert session.status(ops.free_stateid(lock)) == nfs4.NFS4ERR_OLD_STATEID
     assert session.status(ops.free_stateid(unlocked)) == nfs4.NFS4_OK
     assert session.status(ops.free_stateid(unlocked)) == nfs4.NFS4ERR_BAD_STATEID
@@ -230,7 +230,7 @@ def test_stateid_unconfirmed_v40(connection: Connection, client40: Client40, nam
     """NFSv4.0: until OPEN_CONFIRM the stateid of a new owner is BAD_STATEID (RFC 7530 16.18.5)."""
     owner = Owner40(client40)
     _put, result, handle = client40.ok(*owner.opening(name, how=ops.unchecked()))
-    assert result.resok4.rflags & nfs4.OPEN4_RESULT_CONFIRM  # type: ignore[attr-defined]
-    stateid, fh = result.resok4.stateid, handle.resok4.object  # type: ignore[attr-defined]
+    assert result.resok4.rflags & nfs4.OPEN4_RESULT_CONFIRM
+    stateid, fh = result.resok4.stateid, handle.resok4.object
     for use in (ops.read(stateid), ops.write(stateid, b"x")):
         assert client40.status(ops.putfh(fh), use) == nfs4.NFS4ERR_BAD_STATEID

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import Client40, Connection, Owner40, Session, unique
+from tests.support import operations as ops
+from tests.support.client import Client40, Connection, Owner40, Session, unique
 from tests.wire.conftest import Connect
 from tests.wire.server import ServerProcess
 from xdr.generated import nfs4

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.wire import operations as ops
-from tests.wire.client import Client40, Opened, Owner40, unique
+from tests.support import operations as ops
+from tests.support.client import Client40, Opened, Owner40, unique
 from tests.wire.conftest import Connect
 from tests.wire.server import ServerProcess
 from xdr.generated import nfs4
@@ -53,7 +53,7 @@ class Locker40:
 
     def lock(self) -> None:
         """Take the first lock; it must be granted."""
-        self.stateid = self.client.ok(*self.first())[-1].resok4.lock_stateid  # type: ignore[attr-defined]
+        self.stateid = self.client.ok(*self.first())[-1].resok4.lock_stateid
 
 
 @pytest.fixture
@@ -79,12 +79,12 @@ def test_open_confirm(owner: Owner40, name: bytes) -> None:
     """A new owner's first OPEN has to be confirmed, its later ones have not."""
     client = owner.client
     _put, result, handle = client.ok(*owner.opening(name, how=ops.unchecked()))
-    assert result.resok4.rflags & CONFIRM  # type: ignore[attr-defined]
-    stateid, fh = result.resok4.stateid, handle.resok4.object  # type: ignore[attr-defined]
+    assert result.resok4.rflags & CONFIRM
+    stateid, fh = result.resok4.stateid, handle.resok4.object
     confirm = [ops.putfh(fh), ops.open_confirm(stateid, owner.next())]
     assert replayed(client, *confirm) == nfs4.NFS4_OK
     second = client.ok(*owner.opening(unique(b"file"), how=ops.unchecked()))[1]
-    assert not second.resok4.rflags & CONFIRM  # type: ignore[attr-defined]
+    assert not second.resok4.rflags & CONFIRM
 
 
 def test_open_confirm_again(owner: Owner40, name: bytes) -> None:
@@ -98,7 +98,7 @@ def test_open_confirm_wrong_seqid(owner: Owner40, name: bytes) -> None:
     """OPEN_CONFIRM with a sequence id out of order is BAD_SEQID, and the right one still confirms."""
     client = owner.client
     _put, result, handle = client.ok(*owner.opening(name, how=ops.unchecked()))
-    stateid, put = result.resok4.stateid, ops.putfh(handle.resok4.object)  # type: ignore[attr-defined]
+    stateid, put = result.resok4.stateid, ops.putfh(handle.resok4.object)
     wrong = ops.open_confirm(stateid, owner.seqid + 2)
     assert client.status(put, wrong) == nfs4.NFS4ERR_BAD_SEQID
     assert client.status(put, ops.open_confirm(stateid, owner.next())) == nfs4.NFS4_OK
@@ -110,9 +110,9 @@ def test_open_unconfirmed_starts_anew(owner: Owner40, name: bytes) -> None:
     _put, first, handle = client.ok(*owner.opening(name, how=ops.unchecked()))
     owner.seqid = 500
     opened = owner.open(name)
-    assert opened.stateid.other != first.resok4.stateid.other  # type: ignore[attr-defined]
-    confirm = ops.open_confirm(first.resok4.stateid, owner.next())  # type: ignore[attr-defined]
-    status = client.status(ops.putfh(handle.resok4.object), confirm)  # type: ignore[attr-defined]
+    assert opened.stateid.other != first.resok4.stateid.other
+    confirm = ops.open_confirm(first.resok4.stateid, owner.next())
+    status = client.status(ops.putfh(handle.resok4.object), confirm)
     assert status == nfs4.NFS4ERR_BAD_STATEID
 
 
@@ -204,7 +204,7 @@ def test_close_then_open(owner: Owner40, name: bytes) -> None:
     opened = owner.create(name)
     owner.client.ok(ops.putfh(opened.handle), ops.close(opened.stateid, owner.next()))
     _put, result, _handle = owner.client.ok(*owner.opening(name))
-    assert not result.resok4.rflags & CONFIRM  # type: ignore[attr-defined]
+    assert not result.resok4.rflags & CONFIRM
 
 
 def test_open_downgrade_replay(owner: Owner40, name: bytes) -> None:
@@ -248,7 +248,7 @@ def test_lock_replay_denied(owner: Owner40, server: ServerProcess, connect: Conn
     theirs = Locker40(rival, rival.open(name))
     theirs.lock()
     assert replayed(mine.client, *mine.first()) == nfs4.NFS4ERR_DENIED
-    theirs.stateid = theirs.client.ok(*theirs.unlocking(0, 10))[-1].lock_stateid  # type: ignore[attr-defined]
+    theirs.stateid = theirs.client.ok(*theirs.unlocking(0, 10))[-1].lock_stateid
     mine.lock()
     theirs_again = theirs.more(5, 10)
     assert replayed(theirs.client, *theirs_again) == nfs4.NFS4ERR_DENIED
@@ -331,7 +331,7 @@ def test_open_name_in_a_symbolic_link(client40: Client40, owner: Owner40, name: 
     """A name in a symbolic link is SYMLINK, in a file NOTDIR (RFC 7530 16.16.5)."""
     made = client40.ok(ops.putfh(client40.directory), ops.symlink(name, b"target"), ops.getfh())[-1]
     link = ops.open_(b"x", owner=owner.name, clientid=client40.clientid, seqid=owner.next())
-    assert client40.status(ops.putfh(made.resok4.object), link) == nfs4.NFS4ERR_SYMLINK  # type: ignore[attr-defined]
+    assert client40.status(ops.putfh(made.resok4.object), link) == nfs4.NFS4ERR_SYMLINK
     opened = owner.open(name + b".file", how=ops.unchecked())
     file = ops.open_(b"x", owner=owner.name, clientid=client40.clientid, seqid=owner.next())
     assert client40.status(ops.putfh(opened.handle), file) == nfs4.NFS4ERR_NOTDIR

@@ -1,6 +1,7 @@
 """The verdict on one failover, from what both clients and both nodes wrote down.
 
-Owns what counts as right. Reads values only: it must not know how they were come by, nor wait for anything.
+Owns what counts as right of machines, their power and their fence; what any suite takes for a fault is
+`tests.support.judge`'s. Reads values only: it must not know how they were come by, nor wait for anything.
 """
 
 from __future__ import annotations
@@ -9,16 +10,14 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.judge import faults, introductions, stall, went_on
+
 from .load import REGION_SIZE, newest
 from .places import CUT, FREEZE, HANDOVER, KILL_DAEMON, KILL_WORKER, POWER_OFF
 
-# By these a client introduces itself, or claims what it had: after the mount each one means that it lost something.
-INTRODUCTIONS = ("EXCHANGE_ID", "CREATE_SESSION", "DESTROY_SESSION", "SETCLIENTID", "SETCLIENTID_CONFIRM",
-                 "RECLAIM_COMPLETE")  # fmt: skip
 POWER_LOST = (POWER_OFF, CUT, FREEZE)
 MOVES = (HANDOVER, *POWER_LOST)
 SENT = 3  # bytes sent, in a row of mountstats
-FAULTS = ("error", "critical")
 EARLY_S = 0.5
 """The clocks of two machines are known to each other no better than this."""
 
@@ -60,12 +59,6 @@ def steps(evidence: Evidence) -> dict[str, list[float]]:
     return found
 
 
-def longest_gap(moments: list[float], start: float, end: float) -> float:
-    """The longest time between two steps that overlaps a span."""
-    pairs = zip(moments, moments[1:], strict=False)
-    return max((after - before for before, after in pairs if after > start and before < end), default=0.0)
-
-
 def judge(evidence: Evidence) -> list[str]:
     """What is wrong; nothing, if all is well. Fills in `evidence.stalls`."""
     checks = (_work, _stalls, _introductions, _unstable, _power, _logs)
@@ -93,15 +86,15 @@ def _stalls(evidence: Evidence) -> list[str]:
     problems = []
     quiet_start = evidence.moment - evidence.quiet_s
     for kind, moments in steps(evidence).items():
-        if not moments or moments[-1] <= evidence.moment:
+        if not went_on(moments, evidence.moment):
             problems.append(f"{kind}: nothing was done after the harm")
             continue
-        usual = longest_gap(moments, quiet_start, evidence.moment - EARLY_S)
-        stall = max(0.0, longest_gap(moments, evidence.moment - EARLY_S, moments[-1]) - usual)
-        evidence.stalls[kind] = stall
+        early = evidence.moment - EARLY_S
+        found = stall(moments, (quiet_start, early), (early, moments[-1]))
+        evidence.stalls[kind] = found
         # The regions of `unstable` are so large that their time says nothing.
-        if stall > evidence.stall_max_s and kind != "unstable":
-            problems.append(f"{kind}: stood still for {stall:.2f} s, more than {evidence.stall_max_s:g} s")
+        if found > evidence.stall_max_s and kind != "unstable":
+            problems.append(f"{kind}: stood still for {found:.2f} s, more than {evidence.stall_max_s:g} s")
     return problems
 
 
@@ -109,7 +102,7 @@ def _introductions(evidence: Evidence) -> list[str]:
     """No client had to introduce itself again, or to claim anything."""
     problems = []
     for number, counters in enumerate(evidence.counters, 1):
-        again = {name: counters[name][0] for name in INTRODUCTIONS if name in counters and counters[name][0]}
+        again = introductions({name: row[0] for name, row in counters.items()})
         if again:
             problems.append(f"client {number} introduced itself again: {again}")
     return problems
@@ -168,9 +161,7 @@ def _logs(evidence: Evidence) -> list[str]:
     """The nodes' logs tell the same story."""
     problems = []
     for node, rows in evidence.events.items():
-        for row in rows:
-            if row.get("level") in FAULTS:
-                problems.append(f"{node} logged a fault: {json.dumps(row)[:300]}")
+        problems += [f"{node} logged a fault: {json.dumps(row)[:300]}" for row in faults(rows)]
     if not takeover(evidence):
         problems.append(f"{evidence.taker} logged no takeover")
     if evidence.harm == HANDOVER:

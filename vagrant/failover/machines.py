@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from abc import ABC, abstractmethod
 from pathlib import Path
+
+from tests.support.waiting import until
 
 COMMAND_TIMEOUT_S = 40.0
 OFF_TIMEOUT_S = 30.0
@@ -74,13 +75,14 @@ class Hypervisor(ABC):
             try:
                 self._pull(self._known(name))
             except MachineError:
-                # It may have gone off by itself meanwhile: what counts is below.
-                time.sleep(POLL_S)
-        deadline = time.monotonic() + OFF_TIMEOUT_S
-        while self.state(name) != OFF:
-            if time.monotonic() > deadline:
-                raise MachineError(f"{name} is still {self.state(name)} {OFF_TIMEOUT_S:g} s after the plug was pulled")
-            time.sleep(POLL_S)
+                pass  # It may have gone off by itself meanwhile: what counts is below.
+        until(
+            lambda: self.state(name) == OFF,
+            lambda: f"{name}, whose plug was pulled and which is {self.state(name)}, is off",
+            OFF_TIMEOUT_S,
+            POLL_S,
+            MachineError,
+        )
 
     @abstractmethod
     def _state(self, machine: str) -> str: ...

@@ -23,6 +23,7 @@ from tests.kernel.guest import Pending
 from tests.kernel.lab import Lab
 from tests.kernel.server import WORK
 from tests.kernel.workloads import system
+from tests.support.waiting import watch
 
 from . import load, places
 from .places import Client, Node, Patience, Place
@@ -103,9 +104,7 @@ class NamespaceClient(Client):
 
     def stop(self, limit_s: float) -> dict[str, str]:
         (self._out / "stop").touch()
-        deadline = time.monotonic() + limit_s
-        while not (self._out / "ended").exists() and time.monotonic() < deadline:
-            time.sleep(POLL_S)
+        watch((self._out / "ended").exists, bool, limit_s, POLL_S)
         if self._working is not None and (self._out / "ended").exists():
             self._working.result()
         return {path.name: path.read_text() for path in self._out.iterdir()}

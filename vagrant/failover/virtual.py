@@ -19,6 +19,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tests.support import judge
+from tests.support.waiting import until, watch
+
 from . import machines, places
 from .machines import OFF, PAUSED, RUNNING, Hypervisor, MachineError
 from .places import Client, Node, Patience, Place
@@ -51,9 +54,8 @@ except OSError:
     print("{}")
 """
 FENCED = re.compile(r"^(\S+) asked: off (\S+) by \S+; answer after ([0-9.]+) s: off ")
-ALARMS = re.compile(
-    r"Oops|BUG:|WARNING:|blocked for more than|reclaim failed|state manager|lost|nfs4?_\w+.*(error|failed)|refused"
-)
+# A real machine's kernel has other things to lose too: there any word of it counts.
+ALARMS = re.compile(f"{judge.ALARMS.pattern}|lost")
 
 
 class Shell:
@@ -144,11 +146,7 @@ class VirtualNode(Node):
         elif state == OFF:
             self.shell.forget()
             self._hypervisor.power_on(self.name)
-            deadline = time.monotonic() + BOOT_TIMEOUT_S
-            while not self.boot():
-                if time.monotonic() > deadline:
-                    raise MachineError(f"{self.name} did not boot")
-                time.sleep(POLL_S)
+            until(self.boot, f"{self.name} has booted", BOOT_TIMEOUT_S, POLL_S, MachineError)
         else:
             self.shell.text("if nft list table netdev cut >/dev/null 2>&1; then nft delete table netdev cut; fi")
 
@@ -198,9 +196,7 @@ class VirtualClient(Client):
 
     def stop(self, limit_s: float) -> dict[str, str]:
         self.shell.text(f"touch {self._out}/stop")
-        deadline = time.monotonic() + limit_s
-        while not self.shell.text(f"cat {self._out}/ended 2>/dev/null || true") and time.monotonic() < deadline:
-            time.sleep(POLL_S)
+        watch(lambda: self.shell.text(f"cat {self._out}/ended 2>/dev/null || true"), bool, limit_s, POLL_S)
         packed = self.shell.output(f"tar -C {self._out} -cf - .")
         found = {}
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:

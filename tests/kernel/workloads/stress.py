@@ -157,12 +157,12 @@ def _remove_file(tally: Tally, directory: str, name: str, kept: dict[str, str]) 
 # -- git ------------------------------------------------------------------------------------------------------
 
 
-def _git(tally: Tally, directory: str, *arguments: str) -> str | None:
-    """Run git; None if it failed. What it leaves behind when it fails must not make the next one fail."""
+def _run_git(directory: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run git with no configuration but ours."""
     environment = dict(os.environ, GIT_CONFIG_NOSYSTEM="1", GIT_CONFIG_GLOBAL="/dev/null")
     for who in ("AUTHOR", "COMMITTER"):
         environment |= {f"GIT_{who}_NAME": "Test", f"GIT_{who}_EMAIL": "test@example.org"}
-    done = subprocess.run(
+    return subprocess.run(
         ["git", "-c", "gc.auto=0", "-c", "safe.directory=*", *arguments],
         cwd=directory,
         env=environment,
@@ -171,6 +171,11 @@ def _git(tally: Tally, directory: str, *arguments: str) -> str | None:
         text=True,
         timeout=GIT_TIMEOUT_S,
     )
+
+
+def _git(tally: Tally, directory: str, *arguments: str) -> str | None:
+    """Run git; None if it failed. What it leaves behind when it fails must not make the next one fail."""
+    done = _run_git(directory, *arguments)
     if done.returncode == 0:
         return done.stdout
     texts = {"File exists": "EEXIST", "No such file": "ENOENT", "Stale": "ESTALE", "Input/output": "EIO"}
@@ -182,9 +187,42 @@ def _git(tally: Tally, directory: str, *arguments: str) -> str | None:
     return None
 
 
+def count_commits(tally: Tally, directory: str) -> int | None:
+    """Count the commits of the branch: 0 if none was made yet, None (and a problem) if git cannot tell.
+
+    A branch exists from its first commit on: before that git's revisions fail as if something were broken.
+    """
+    listed = _run_git(directory, "for-each-ref", "refs/heads/")
+    # It says nothing where there is no branch; of one that it cannot read it complains, though without failing.
+    if listed.returncode == 0 and not listed.stdout and not listed.stderr:
+        return 0
+    counted = _git(tally, directory, "rev-list", "--count", "HEAD")
+    return None if counted is None else int(counted)
+
+
+def check_repository(tally: Tally, directory: str, commits: int) -> None:
+    """The repository is sound, has so many commits, and nothing lies beside them."""
+    _git(tally, directory, "fsck", "--full", "--strict")
+    tally.expect("commits", count_commits(tally, directory), commits)
+    tally.expect("status", _git(tally, directory, "status", "--porcelain"), "")
+
+
 def _append(path: str, text: str) -> None:
     with open(path, "a") as file:
         file.write(text)
+
+
+def init_repository(tally: Tally, directory: str) -> None:
+    """Make a directory with an empty repository."""
+    os.mkdir(directory)
+    _git(tally, directory, "init", "-q", "-b", "main")
+
+
+def commit(tally: Tally, directory: str, number: int) -> bool:
+    """Commit what has changed; whether git says that it did."""
+    if _git(tally, directory, "add", "-A") is None:
+        return False
+    return _git(tally, directory, "commit", "-q", "-m", f"change {number}") is not None
 
 
 def git(directory: str, seed: int, stop: str, seconds: float) -> dict[str, Any]:
@@ -192,19 +230,14 @@ def git(directory: str, seed: int, stop: str, seconds: float) -> dict[str, Any]:
     tally = Tally()
     rng = random.Random(seed)
     commits = 0
-    os.mkdir(directory)
-    _git(tally, directory, "init", "-q", "-b", "main")
+    init_repository(tally, directory)
     for number in until(stop, seconds):
         tally.do("append", _append, f"{directory}/text{rng.randrange(10)}", f"change {number} {rng.random()}\n")
-        if _git(tally, directory, "add", "-A") is not None:
-            commits += _git(tally, directory, "commit", "-q", "-m", f"change {number}") is not None
+        commits += commit(tally, directory, number)
         if number % COMMITS_BETWEEN_CHECKS == COMMITS_BETWEEN_CHECKS - 1:
             _git(tally, directory, "fsck", "--full", "--strict")
         tally.steps += 1
-    _git(tally, directory, "fsck", "--full", "--strict")
-    counted = _git(tally, directory, "rev-list", "--count", "HEAD")
-    tally.expect("commits", counted and int(counted), commits)
-    tally.expect("status", _git(tally, directory, "status", "--porcelain"), "")
+    check_repository(tally, directory, commits)
     return tally.result(commits=commits)
 
 

@@ -6,6 +6,7 @@ Owns defaults that most tests want and nothing else.  Must not know connections,
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 from xdr.generated import nfs4
 
@@ -25,6 +26,15 @@ CURRENT = nfs4.stateid4(1, bytes(12))
 UNKNOWN = nfs4.stateid4(1, b"no such one.")
 
 NO_ATTRS = nfs4.fattr4(0, b"")
+
+
+def encoded(name: str, arguments: Any = None) -> bytes:
+    """An operation by its RFC name, with its number, as bytes; `arguments` is the XDR value, None for void."""
+    packer = nfs4.Nfs4Packer()
+    packer.pack_uint(getattr(nfs4, f"OP_{name}"))
+    if arguments is not None:
+        getattr(packer, f"pack_{name}4args")(arguments)
+    return packer.get_buffer()
 
 
 def with_seqid(stateid: nfs4.stateid4, seqid: int) -> nfs4.stateid4:

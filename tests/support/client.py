@@ -1,25 +1,34 @@
 """A small synchronous NFSv4 client on the wire: every field of a request is the test's to choose.
 
-Owns sockets, the RPC header, slots and NFSv4.0 owners.  It takes nothing from the server's own code but the XDR
-modules, so that a mistake of the server's is not made here too.
+Owns compounds, replies, slots and NFSv4.0 owners.  It takes nothing from the server's own code but the XDR modules, so
+that a mistake of the server's is not made here too.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import struct
+from collections.abc import Sequence
 from itertools import count
+from typing import Any
 
-from tests.wire import operations as ops
-from tests.wire.operations import Op
+from tests.support import operations as ops
+from tests.support.operations import Op
+from tests.support.rpc import (
+    AUTH_SYS,
+    COMPOUND,
+    NULL,
+    PROGRAM,
+    TIMEOUT_S,
+    VERSION,
+    RpcReply,
+    Stream,
+    WireError,
+    auth_sys,
+    authentic,
+    call,
+)
 from xdr.generated import nfs4
-
-PROGRAM, VERSION = 100003, 4
-NULL, COMPOUND = 0, 1
-AUTH_NONE, AUTH_SYS = 0, 1
-LAST_FRAGMENT = 0x80000000
-TIMEOUT_S = 15.0
 
 _unique = count(int.from_bytes(os.urandom(3), "big") << 8)
 
@@ -29,37 +38,23 @@ def unique(prefix: bytes) -> bytes:
     return b"%s-%x" % (prefix, next(_unique))
 
 
-def auth_sys(uid: int = 0, gid: int = 0, groups: tuple[int, ...] = (), machine: bytes = b"tests") -> bytes:
-    """The body of an AUTH_SYS credential (RFC 5531, appendix A)."""
-    name = struct.pack(">I", len(machine)) + machine + bytes(-len(machine) % 4)
-    return struct.pack(">I", 1) + name + struct.pack(f">3I{len(groups)}I", uid, gid, len(groups), *groups)
-
-
-class RpcReply:
-    """A reply as RFC 5531 has it: `stat` is the accept_stat, or the reject_stat of a denied one."""
-
-    def __init__(self, record: bytes) -> None:
-        self.record = record
-        self.xid, kind, self.denied = struct.unpack_from(">3I", record)
-        assert kind == 1, "not a reply"
-        if self.denied:
-            (self.stat,) = struct.unpack_from(">I", record, 12)
-            self.body = record[16:]
-        else:
-            _flavor, size, self.stat = struct.unpack_from(">3I", record, 12)
-            assert size == 0
-            self.body = record[24:]
-
-    def words(self) -> tuple[int, ...]:
-        """What follows the stat, as numbers."""
-        return struct.unpack(f">{len(self.body) // 4}I", self.body)
+def compound(minor: int, operations: Sequence[bytes], tag: bytes = b"") -> bytes:
+    """COMPOUND4args of operations that are encoded already."""
+    head = struct.pack(f">I{len(tag)}s{-len(tag) & 3}xII", len(tag), tag, minor, len(operations))
+    return head + b"".join(operations)
 
 
 class Reply:
-    """A COMPOUND's reply; `body` is its bytes after the RPC header, `results` the value of each operation."""
+    """A COMPOUND's reply; `body` is its bytes after the RPC header, `results` the value of each operation.
+
+    Raises:
+        WireError: the RPC layer refused the call.
+        XdrError: it does not decode.
+    """
 
     def __init__(self, reply: RpcReply) -> None:
-        assert not reply.denied and reply.stat == 0, f"the RPC layer refused: {reply.stat}"
+        if reply.denied or reply.stat:
+            raise WireError(f"the RPC layer refused: {reply.stat}")
         self.xid = reply.xid
         self.body = reply.body
         unpacker = nfs4.Nfs4Unpacker(reply.body)
@@ -67,14 +62,30 @@ class Reply:
         unpacker.done()
         self.status: int = value.status
         self.tag: bytes = value.tag
-        self.numbers = [result.resop for result in value.resarray]
-        self.results = [result.arm for result in value.resarray]
+        self.numbers: list[int] = [result.resop for result in value.resarray]
+        self.results: list[Any] = [result.arm for result in value.resarray]
 
-    def __getitem__(self, index: int) -> object:
+    def __getitem__(self, index: int) -> Any:
         return self.results[index]
 
+    def statuses(self) -> list[int]:
+        """The status of each operation that was tried."""
+        return [getattr(result, result.__slots__[0]) for result in self.results]
 
-class Connection:
+    def value(self, index: int) -> Any:
+        """What came with the success of an operation, None if nothing did.
+
+        Raises:
+            WireError: it did not succeed, or was not reached.
+        """
+        if index >= len(self.results) or self.statuses()[index] != nfs4.NFS4_OK:
+            raise WireError(f"{nfs4.nfsstat4_names.get(self.status, self.status)} where {index} was to succeed")
+        result = self.results[index]
+        arms = (getattr(result, name) for name in result.__slots__[1:])
+        return next((arm for arm in arms if arm is not None), None)
+
+
+class Connection(Stream):
     """One TCP connection, and who calls over it."""
 
     def __init__(
@@ -87,22 +98,16 @@ class Connection:
         source_port: int = 0,
         source: str = "",
         address: str = "127.0.0.1",
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
+        super().__init__(port, address=address, source=source, source_port=source_port, timeout_s=timeout_s)
         self.credential = auth_sys(uid, gid, groups)
-        self.socket = socket.create_connection((address, port), TIMEOUT_S, source_address=(source, source_port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._xid = int.from_bytes(os.urandom(4), "big")
-
-    def close(self) -> None:
-        """Close it."""
-        self.socket.close()
 
     def next_xid(self) -> int:
         """A fresh xid."""
         self._xid = (self._xid + 1) & 0xFFFFFFFF
         return self._xid
-
-    # -- RPC ----------------------------------------------------------------------------------------------
 
     def message(
         self,
@@ -120,41 +125,15 @@ class Connection:
         """A call without its record mark."""
         if credential is None:
             credential = self.credential if flavor == AUTH_SYS else b""
-        head = struct.pack(
-            ">8I",
+        return call(
             self.next_xid() if xid is None else xid,
-            0, rpc_version, program, version, procedure, flavor, len(credential),
-        )  # fmt: skip
-        return head + credential + struct.pack(">2I", 0, len(verifier)) + verifier + body
-
-    def send(self, message: bytes) -> None:
-        """Send a message as one record of one fragment."""
-        self.socket.sendall(struct.pack(">I", LAST_FRAGMENT | len(message)) + message)
-
-    def receive_record(self) -> bytes:
-        """The next record.  Raises EOFError where the server has closed the connection."""
-        record = b""
-        while True:
-            (mark,) = struct.unpack(">I", self._receive(4))
-            record += self._receive(mark & ~LAST_FRAGMENT)
-            if mark & LAST_FRAGMENT:
-                return record
-
-    def _receive(self, size: int) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            try:
-                more = self.socket.recv(size - len(data))
-            except ConnectionResetError:
-                more = b""
-            if not more:
-                raise EOFError("the server closed the connection")
-            data += more
-        return bytes(data)
-
-    def receive(self) -> RpcReply:
-        """The next reply."""
-        return RpcReply(self.receive_record())
+            body,
+            authentic(credential, flavor, verifier),
+            procedure,
+            rpc_version=rpc_version,
+            program=program,
+            version=version,
+        )
 
     def rpc(self, message: bytes) -> RpcReply:
         """Send one message, take one reply."""
@@ -165,8 +144,6 @@ class Connection:
         """Call the NULL procedure: the server lives."""
         return self.rpc(self.message(procedure=NULL))
 
-    # -- COMPOUND -----------------------------------------------------------------------------------------
-
     def compound(self, *operations: Op, minor: int = 1, tag: bytes = b"", xid: int | None = None) -> bytes:
         """A COMPOUND's call without its record mark."""
         packer = nfs4.Nfs4Packer()
@@ -175,9 +152,16 @@ class Connection:
 
     def call(self, *operations: Op, minor: int = 1, tag: bytes = b"", xid: int | None = None) -> Reply:
         """One COMPOUND and its reply."""
-        message = self.compound(*operations, minor=minor, tag=tag, xid=xid)
+        return self._exchange(self.compound(*operations, minor=minor, tag=tag, xid=xid))
+
+    def ask(self, *operations: bytes, minor: int = 1, xid: int | None = None) -> Reply:
+        """One COMPOUND of operations that are encoded already, and its reply."""
+        return self._exchange(self.message(compound(minor, operations), xid=xid))
+
+    def _exchange(self, message: bytes) -> Reply:
         reply = Reply(self.rpc(message))
-        assert struct.pack(">I", reply.xid) == message[:4], "a reply to another request"
+        if struct.pack(">I", reply.xid) != message[:4]:
+            raise WireError(f"the reply to {reply.xid:#x} where {message[:4].hex()} was asked")
         return reply
 
     def status(self, *operations: Op, minor: int = 1) -> int:
@@ -220,7 +204,7 @@ class Session:
             self.seqids[slot] += 1
         return reply
 
-    def ok(self, *operations: Op, slot: int = 0) -> list[object]:
+    def ok(self, *operations: Op, slot: int = 0) -> list[Any]:
         """The results after SEQUENCE's; every operation must succeed."""
         reply = self.call(*operations, slot=slot)
         failed = nfs4.nfsstat4_names[reply.status]
@@ -243,7 +227,7 @@ class Session:
         """Open a file of the export's root; it must succeed."""
         opening = ops.open_(name, share, deny, owner=owner, how=how)
         _put, opened, handle = self.ok(ops.putfh(self.directory), opening, ops.getfh())
-        return Opened(handle.resok4.object, opened.resok4)  # type: ignore[attr-defined]
+        return Opened(handle.resok4.object, opened.resok4)
 
     def create(self, name: bytes, *, mode: int = 0o666, owner: bytes = b"owner", share: int = ops.BOTH) -> Opened:
         """Make a new file in the export's root and open it."""
@@ -272,7 +256,7 @@ class Session:
     ) -> nfs4.stateid4:
         """A lock owner's first lock under an open; it must succeed."""
         locking = ops.lock_new(opened.stateid, offset, length, kind, owner=owner)
-        stateid: nfs4.stateid4 = self.ok(ops.putfh(opened.handle), locking)[-1].resok4.lock_stateid  # type: ignore[attr-defined]
+        stateid: nfs4.stateid4 = self.ok(ops.putfh(opened.handle), locking)[-1].resok4.lock_stateid
         return stateid
 
 
@@ -313,7 +297,7 @@ def mount(
     if complete:
         session.ok(ops.reclaim_complete())
     walked = session.ok(ops.putrootfh(), ops.lookup(pseudo), ops.getfh())
-    session.directory = walked[-1].resok4.object  # type: ignore[attr-defined]
+    session.directory = walked[-1].resok4.object
     return session
 
 
@@ -329,13 +313,13 @@ class Client40:
         self.clientid: int = resok.clientid
         self.confirm: bytes = resok.setclientid_confirm
         self.ok(ops.setclientid_confirm(self.clientid, self.confirm))
-        self.directory: bytes = self.ok(ops.putrootfh(), ops.lookup(pseudo), ops.getfh())[-1].resok4.object  # type: ignore[attr-defined]
+        self.directory: bytes = self.ok(ops.putrootfh(), ops.lookup(pseudo), ops.getfh())[-1].resok4.object
 
     def call(self, *operations: Op, xid: int | None = None) -> Reply:
         """One COMPOUND."""
         return self.connection.call(*operations, minor=0, xid=xid)
 
-    def ok(self, *operations: Op) -> list[object]:
+    def ok(self, *operations: Op) -> list[Any]:
         """The results; every operation must succeed."""
         reply = self.call(*operations)
         failed = nfs4.nfsstat4_names[reply.status]
@@ -379,11 +363,11 @@ class Owner40:
     ) -> Opened:
         """OPEN, and OPEN_CONFIRM where the server asks for it; both must succeed."""
         _put, opened, handle = self.client.ok(*self.opening(name, share, how, deny=deny))
-        found = Opened(handle.resok4.object, opened.resok4)  # type: ignore[attr-defined]
+        found = Opened(handle.resok4.object, opened.resok4)
         if found.result.rflags & nfs4.OPEN4_RESULT_CONFIRM:
             confirm = ops.open_confirm(found.stateid, self.next())
             done = self.client.ok(ops.putfh(found.handle), confirm)
-            found.stateid = done[-1].resok4.open_stateid  # type: ignore[attr-defined]
+            found.stateid = done[-1].resok4.open_stateid
         return found
 
     def create(self, name: bytes) -> Opened:
