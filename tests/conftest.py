@@ -10,8 +10,11 @@ from hypothesis import settings
 
 from tests.support.marks import FREE_FOLDERS, KINDS, ROOT, TESTS, UNIT, Watch, kind_of, needs_root
 
-# For `make quick`: pytest --hypothesis-profile=quick. A test that names its own count keeps it.
+# A busy machine is no failure: an example has no deadline of its own. The second is for `make quick`, by
+# pytest --hypothesis-profile=quick; a test that names its own count keeps it.
+settings.register_profile("usual", deadline=None)
 settings.register_profile("quick", max_examples=10, deadline=None)
+settings.load_profile("usual")
 WATCH = pytest.StashKey[Watch]()
 
 
