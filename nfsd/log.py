@@ -180,11 +180,6 @@ def lines_lost() -> int:
     return _context.file.lines_lost
 
 
-def log_enabled_debug() -> bool:
-    """Whether debug lines are written. Hot paths read `flags.debug` instead."""
-    return flags.debug
-
-
 def get_logger(**values: Any) -> FilteringBoundLogger:
     """A logger whose lines carry `values`; may be made before `configure` and follows it."""
     return cast(FilteringBoundLogger, structlog.get_logger(**values))

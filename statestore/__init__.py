@@ -43,7 +43,7 @@ from statestore.quarantine import Kept, Quarantine, decode_kept
 from statestore.ranges import TO_END, Range, RangeSet
 from statestore.records import NEWEST, ChangeSet, Damage, useless
 from statestore.resume import resume_key
-from statestore.shares import Share, Shares, ShareTable
+from statestore.shares import Shares
 from statestore.store import Level, Store
 from statestore.upgrades import Upgrade, Upgrades
 from statestore.verdict import Answer, Verdict, Why
@@ -100,8 +100,6 @@ __all__ = [
     "RangeSet",
     "Reference",
     "Report",
-    "Share",
-    "ShareTable",
     "Shares",
     "Store",
     "StoreDamaged",

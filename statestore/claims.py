@@ -193,10 +193,6 @@ class Claims:
             if claim.identity != identity and not claim.is_met() and not self._is_late(claim, now)
         ]
 
-    def is_blacked_out(self, object: bytes, identity: bytes, now: float) -> bool:
-        """Return whether somebody else may still claim this object."""
-        return bool(self.in_the_way(object, identity, now))
-
     def has_claims(self, object: bytes) -> bool:
         """Return whether anybody may still claim this object."""
         return object in self._by_object

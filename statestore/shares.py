@@ -5,14 +5,9 @@ when the access of either meets the denial of the other. It must not know what t
 """
 
 from collections.abc import Mapping
-from typing import Final, Generic
+from typing import Generic
 
 from statestore.model import OpenT
-
-Share = tuple[bytes, int, int]
-"""holder key, access, denial"""
-
-_NO_OPENS: Final[dict[bytes, Share]] = {}
 
 
 class ObjectOpens(Generic[OpenT]):
@@ -96,78 +91,3 @@ class Shares(Generic[OpenT]):
 
     def __len__(self) -> int:
         return len(self.objects)
-
-
-class _ObjectShares:
-    """The opens of one object, with the union of their masks."""
-
-    __slots__ = ("access", "denial", "opens")
-
-    def __init__(self) -> None:
-        self.opens: dict[bytes, Share] = {}
-        # Upper bounds: an open that goes leaves its bits here until a scan finds that they mean nothing.
-        self.access: int = 0
-        self.denial: int = 0
-
-
-class ShareTable:
-    """The shares of every open object, as tuples: `Shares` takes its place, and this goes when nobody uses it."""
-
-    __slots__ = ("_objects",)
-
-    def __init__(self) -> None:
-        self._objects: dict[bytes, _ObjectShares] = {}
-
-    def conflict(self, object_key: bytes, access: int, deny: int, except_key: bytes | None = None) -> bytes | None:
-        """Return the key of an open that an open with these masks would conflict with, or None.
-
-        The open `except_key` does not count: the one that is about to be replaced.
-        """
-        shares = self._objects.get(object_key)
-        if shares is None or not (access & shares.denial or deny & shares.access):
-            return None
-        all_access = all_denial = 0
-        for open_key, (_, open_access, open_denial) in shares.opens.items():
-            if (access & open_denial or deny & open_access) and open_key != except_key:
-                return open_key
-            all_access |= open_access
-            all_denial |= open_denial
-        shares.access = all_access
-        shares.denial = all_denial
-        return None
-
-    def add(self, object_key: bytes, open_key: bytes, holder: bytes, access: int, deny: int) -> None:
-        """Add an open whose masks `conflict` has passed. It MUST be new: `replace` changes one."""
-        shares = self._objects.get(object_key)
-        if shares is None:
-            shares = self._objects[object_key] = _ObjectShares()
-        assert open_key not in shares.opens, "an open is added twice"
-        shares.opens[open_key] = (holder, access, deny)
-        shares.access |= access
-        shares.denial |= deny
-
-    def replace(self, object_key: bytes, open_key: bytes, access: int, deny: int) -> None:
-        """Change the masks of an open. Raises KeyError if there is no such open."""
-        shares = self._objects[object_key]
-        holder, _, _ = shares.opens[open_key]
-        shares.opens[open_key] = (holder, access, deny)
-        shares.access |= access
-        shares.denial |= deny
-
-    def remove(self, object_key: bytes, open_key: bytes) -> None:
-        """Remove an open. Raises KeyError if there is no such open."""
-        shares = self._objects[object_key]
-        del shares.opens[open_key]
-        if not shares.opens:
-            del self._objects[object_key]
-
-    def opens(self, object_key: bytes) -> dict[bytes, Share]:
-        """Return the object's opens by key. The caller MUST NOT change the mapping."""
-        shares = self._objects.get(object_key)
-        return _NO_OPENS if shares is None else shares.opens
-
-    def __contains__(self, object_key: bytes) -> bool:
-        return object_key in self._objects
-
-    def __len__(self) -> int:
-        return len(self._objects)

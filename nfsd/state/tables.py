@@ -58,10 +58,6 @@ class ClientTable:
         """The confirmed client of this owner."""
         return self._confirmed.get((family, owner))
 
-    def unconfirmed(self, family: int, owner: bytes) -> Client | None:
-        """The unconfirmed client of this owner."""
-        return self._unconfirmed.get((family, owner))
-
     def add_unconfirmed(self, client: Client) -> None:
         """Remember a new client, in place of an unconfirmed one of the same owner.  Raises Nfs4Error(DELAY)."""
         self.drop_unconfirmed(client.family, client.owner)

@@ -26,7 +26,7 @@ from queue import SimpleQueue
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from statestore import OPEN, SLOT, ChangeSet, RangeSet, ShareTable, resume_key
+from statestore import OPEN, SLOT, ChangeSet, Holder, Open, RangeSet, Shares, resume_key
 from statestore.lmdbstore import MAP_SIZE, InlineLmdbStore, LmdbStore, ThreadedLmdbStore
 
 BATCHES = (1, 4, 16, 64)
@@ -174,7 +174,8 @@ def memory_table() -> None:
     """Print the costs of what touches no disk."""
     count = 10_000
     keys = [os.urandom(16) for _ in range(count)]
-    table = ShareTable()
+    shares: Shares[Open] = Shares()
+    holder: Holder[Open] = Holder(bytes(8), b"identity")
     ranges = RangeSet()
 
     def put() -> None:
@@ -185,10 +186,10 @@ def memory_table() -> None:
 
     def share() -> None:
         for key in keys:
-            if table.conflict(key, 1, 0) is None:
-                table.add(key, key, b"holder", 1, 0)
+            if shares.conflict(key, 1, 0) is None:
+                shares.add(Open(key, holder, key, 1, 0))
         for key in keys:
-            table.remove(key, key)
+            shares.remove(shares.objects[key].opens[key])
 
     def lock() -> None:
         for key in keys:
@@ -203,7 +204,7 @@ def memory_table() -> None:
     print("| in memory | us |")
     print("|---|---:|")
     print(f"| ChangeSet.put, 150 bytes | {best_of(put, 2 * count):.2f} |")
-    print(f"| ShareTable: conflict, add, remove together | {best_of(share, count):.2f} |")
+    print(f"| Shares: conflict, add, remove together | {best_of(share, count):.2f} |")
     print(f"| RangeSet: conflict, set, clear together | {best_of(lock, count):.2f} |")
     print(f"| resume_key | {best_of(derive, count):.2f} |")
 

@@ -62,7 +62,7 @@ def test_log_level_off(file: Path) -> None:
 def test_log_level_changes(file: Path) -> None:
     """A logger made before `configure` follows it."""
     logging_.configure(node="n1", level="debug", file=file)
-    assert logging_.log_enabled_debug()
+    assert logging_.flags.debug
     log.debug("request")
     logging_.configure(node="n1", level="error", file=file)
     log.warning("nothing")

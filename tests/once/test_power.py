@@ -127,7 +127,7 @@ class Threads:
 
 def dispatched(world: World, *records: bytes) -> list[Wire]:
     """Send requests, each over a connection of its own, and do not wait for replies."""
-    wires = []
+    wires: list[Wire] = []
     for record in records:
         wires.append(Wire(100 + len(wires)))
         world.life.dispatch(wires[-1], decode_call(record))

@@ -406,7 +406,8 @@ def test_setattr_of_times_beyond_64_bits(world: World) -> None:
 def test_replies_of_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """One client's many requests take no other client's replies, and the store keeps no more than the cache."""
     monkeypatch.setattr(reply_cache, "REPLIES_OF_ADDRESS_MAX", 3)
-    cache, kept = ReplyCache(), {}
+    cache = ReplyCache()
+    kept: dict[bytes, bytes | None] = {}
     for number in range(10):
         for key in (("busy", number, 8, 8), ("quiet", 1, 8, 8)):
             changes = ChangeSet()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
 from nfsd.ops import copy
-from nfsd.vfs import data, interface
+from nfsd.vfs import interface
 from tests.ops.files import STATEID, FileRequest, drive, serve, status_of
 from xdr.generated import nfs4
 
@@ -116,7 +117,7 @@ def test_clone_unknown_ioctl(c: FileRequest, monkeypatch: pytest.MonkeyPatch) ->
     def refusing(*_args: object) -> int:
         raise OSError(errno.ENOTTY, "no")
 
-    monkeypatch.setattr(data.fcntl, "ioctl", refusing)
+    monkeypatch.setattr(fcntl, "ioctl", refusing)
     assert status_of(copy.op_clone, c, clone_args()) == nfs4.NFS4ERR_NOTSUPP
 
 

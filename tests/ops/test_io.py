@@ -10,6 +10,7 @@ import pytest
 from nfsd.config import parse_export
 from nfsd.exports import Namespace, parse_exports
 from nfsd.ops import io
+from nfsd.ops.request import Thread
 from nfsd.vfs.memory import opening
 from nfsd.vfs.memorytree import MemoryTree
 from tests.ops.files import STATEID, FileRequest, drive, serve, status_of
@@ -65,10 +66,10 @@ def test_read_from_the_disk(c: FileRequest, monkeypatch: pytest.MonkeyPatch) -> 
     node = c.node()
     monkeypatch.setattr(node.fs, "read_cached", lambda *_given: None, raising=False)
     steps = io.op_read(c, read_args(3, 4))
-    work = next(steps)
-    assert node.busy == 1
+    wait = next(steps)
+    assert isinstance(wait, Thread) and node.busy == 1
     with pytest.raises(StopIteration) as stop:
-        steps.send(work.work())
+        steps.send(wait.work())
     assert (bytes(stop.value.value.data), stop.value.value.eof, node.busy) == (b"3456", False, 0)
 
 

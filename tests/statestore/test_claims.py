@@ -151,11 +151,11 @@ def test_blackout_until_all_is_claimed() -> None:
     claims = filled()
 
     def closed() -> bool:
-        return claims.is_blacked_out(b"object", b"another", IN_TIME)
+        return bool(claims.in_the_way(b"object", b"another", IN_TIME))
 
-    assert closed() and not claims.is_blacked_out(b"object", b"identity", IN_TIME)
-    assert not claims.is_blacked_out(b"object", b"another", LATE)
-    assert not claims.is_blacked_out(b"free", b"another", IN_TIME)
+    assert closed() and not claims.in_the_way(b"object", b"identity", IN_TIME)
+    assert not claims.in_the_way(b"object", b"another", LATE)
+    assert not claims.in_the_way(b"free", b"another", IN_TIME)
     claims.claim_open(KEY, 3, 2, IN_TIME)
     assert closed()
     claims.claim_range(KEY, b"party", 10, 30, False, IN_TIME)

@@ -88,7 +88,8 @@ def test_open_with_a_lock_that_is_held(tmp_path: Path) -> None:
 
 def test_open_with_another_lock(tmp_path: Path) -> None:
     """A lock that was replaced meanwhile, or is gone, guards nothing any more."""
-    for number, spoil in enumerate((Path.unlink, lambda path: path.rename(path.with_name("aside")))):
+    spoilers: tuple[Callable[[Path], object], ...] = (Path.unlink, lambda path: path.rename(path.with_name("aside")))
+    for number, spoil in enumerate(spoilers):
         directory = tmp_path / str(number)
         lock = lock_directory(directory)
         spoil(directory / "lock")

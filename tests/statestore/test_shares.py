@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from statestore import Holder, Open, Shares, ShareTable
+from statestore import Holder, Open, Shares
 
 OBJECTS = (b"x", b"y")
 OPENS = (b"1", b"2", b"3", b"4")
@@ -30,83 +30,10 @@ def conflicts(model: Model, object_key: bytes, access: int, deny: int, except_ke
     }
 
 
-def compare(table: ShareTable, model: Model) -> None:
-    """Ask for every conflict that there can be."""
-    for object_key in OBJECTS:
-        for access in range(4):
-            for deny in range(4):
-                for except_key in (None, *OPENS):
-                    found = table.conflict(object_key, access, deny, except_key)
-                    expected = conflicts(model, object_key, access, deny, except_key)
-                    assert (found in expected) if expected else found is None
-        assert {key: share[1:] for key, share in table.opens(object_key).items()} == {
-            key: masks for (where, key), masks in model.items() if where == object_key
-        }
-        assert (object_key in table) == any(where == object_key for where, _ in model)
-    assert len(table) == len({where for where, _ in model})
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.lists(STEP, max_size=25))
-def test_model(steps: list[tuple[str, bytes, bytes, int, int]]) -> None:
-    """After any sequence of opens, changes and closes the table finds what comparing all would find."""
-    table, model = ShareTable(), Model()
-    for action, object_key, open_key, access, deny in steps:
-        exists = (object_key, open_key) in model
-        if action == "remove":
-            if exists:
-                table.remove(object_key, open_key)
-                del model[object_key, open_key]
-        elif exists:
-            table.replace(object_key, open_key, access, deny)
-            model[object_key, open_key] = (access, deny)
-        else:
-            # State that is loaded may conflict with itself; the table keeps what it is given.
-            if action == "open" and table.conflict(object_key, access, deny) is not None:
-                continue
-            table.add(object_key, open_key, b"holder", access, deny)
-            model[object_key, open_key] = (access, deny)
-    compare(table, model)
-
-
-def test_conflict_is_symmetric() -> None:
-    """A reader that denies writing meets a writer, whichever came first."""
-    table = ShareTable()
-    table.add(b"x", b"1", b"holder", 1, 2)
-    assert table.conflict(b"x", 2, 0) == b"1"
-    assert table.conflict(b"x", 1, 1) == b"1"
-    assert table.conflict(b"x", 1, 2) is None
-    assert table.conflict(b"y", 2, 3) is None
-    assert table.conflict(b"x", 2, 0, b"1") is None
-
-
-def test_replace_keeps_the_holder() -> None:
-    """Masks change, the holder does not."""
-    table = ShareTable()
-    table.add(b"x", b"1", b"holder", 3, 0)
-    table.replace(b"x", b"1", 1, 2)
-    assert table.conflict(b"x", 2, 0) == b"1"
-    table.replace(b"x", b"1", 1, 0)
-    assert table.opens(b"x") == {b"1": (b"holder", 1, 0)}
-    assert table.conflict(b"x", 1, 2) is None
-
-
-def test_remove_unknown() -> None:
-    """Removing or changing what is not there is the caller's error."""
-    table = ShareTable()
-    with pytest.raises(KeyError):
-        table.remove(b"x", b"1")
-    with pytest.raises(KeyError):
-        table.replace(b"x", b"1", 1, 0)
-    assert table.opens(b"x") == {}
-
-
-# -- the table that keeps the opens themselves ----------------------------------------------------------------
-
 HOLDER: Holder[Any] = Holder(b"holder-1", b"identity")
 
 
-def compare_heads(shares: Shares[Open], model: Model) -> None:
+def compare(shares: Shares[Open], model: Model) -> None:
     """Ask for every conflict that there can be."""
     for object_key in OBJECTS:
         for access in range(4):
@@ -124,7 +51,7 @@ def compare_heads(shares: Shares[Open], model: Model) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(STEP, max_size=25))
-def test_shares_model(steps: list[tuple[str, bytes, bytes, int, int]]) -> None:
+def test_model(steps: list[tuple[str, bytes, bytes, int, int]]) -> None:
     """After any sequence of opens, changes and closes the opens are found that comparing all would find."""
     shares: Shares[Open] = Shares()
     heads: dict[tuple[bytes, bytes], Open] = {}
@@ -144,7 +71,19 @@ def test_shares_model(steps: list[tuple[str, bytes, bytes, int, int]]) -> None:
             held = heads[object_key, open_key] = Open(open_key, HOLDER, object_key, access, deny)
             shares.add(held)
             model[object_key, open_key] = (access, deny)
-    compare_heads(shares, model)
+    compare(shares, model)
+
+
+def test_conflict_is_symmetric() -> None:
+    """A reader that denies writing meets a writer, whichever came first."""
+    shares: Shares[Open] = Shares()
+    held = Open(b"1", HOLDER, b"x", 1, 2)
+    shares.add(held)
+    assert shares.conflict(b"x", 2, 0) is held
+    assert shares.conflict(b"x", 1, 1) is held
+    assert shares.conflict(b"x", 1, 2) is None
+    assert shares.conflict(b"y", 2, 3) is None
+    assert shares.conflict(b"x", 2, 0, b"1") is None
 
 
 def test_shares_know_their_opens() -> None:

@@ -26,6 +26,7 @@ PROCESS_FILES = frozenset({
     "statestore/test_directory.py",
     "statestore/test_kill.py",
     "statestore/test_quarantine.py",
+    "statestore/test_upgrades.py",
     "statestore/test_verify.py",
     "support/test_launcher.py",
 })  # fmt: skip
