@@ -18,6 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("xdr", "statestore", "nfsd")
 FILE_LINES_MAX = 600
+COMPOSITION_LINES_MAX = 200
 FUNCTION_LINES_MAX = 70
 
 # Put together here, so that this file does not hold what it looks for.
@@ -74,6 +75,11 @@ def test_file_size() -> None:
     sizes = {name_of(file): len(lines_of(file)) for file in ALL_SOURCES}
     long = [f"{name} ({size})" for name, size in sizes.items() if size > FILE_LINES_MAX]
     assert not long, f"split {', '.join(long)}"
+
+
+def test_composition_root_size() -> None:
+    """nfsd/server.py puts parts together and does nothing else."""
+    assert len((ROOT / "nfsd/server.py").read_text(encoding="utf-8").splitlines()) <= COMPOSITION_LINES_MAX
 
 
 def test_function_size() -> None:
@@ -247,6 +253,7 @@ def test_top_level_files() -> None:
         ".ci",
         ".git",
         ".gitignore",
+        "CONTRIBUTING.md",
         "LICENSE",
         "Makefile",
         "README.md",
