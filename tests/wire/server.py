@@ -12,7 +12,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,13 @@ ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 10.0
 _READY = re.compile(rb" on 127\.0\.0\.1:(\d+);")
-_FAULTS = ("server.fault", "store.failed", "record.left_out", "record.damaged", "server.failed")
+_FAULTS = ("server.fault", "store.failed", "record.left_out", "record.damaged", "server.failed", "fold.differs")
 
 
 class ServerProcess:
     """`understudy serve --no-pair` on `directory`/export and `directory`/state; exports maps pseudo path to options."""
+
+    program: Sequence[str] = (sys.executable, "-c", "from nfsd.cli import main; main()")
 
     def __init__(
         self,
@@ -77,7 +79,7 @@ class ServerProcess:
 
     def command(self) -> list[str]:
         """What is started, but for its configuration."""
-        return [sys.executable, "-c", "from nfsd.cli import main; main()", "serve", "--no-pair"]
+        return [*self.program, "serve", "--no-pair"]
 
     def start(self) -> None:
         """Start, and wait until it says that it serves; a later start takes the same port again."""
