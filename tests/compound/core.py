@@ -111,10 +111,10 @@ class Core:
 
     def __init__(self, *, before: Core | None = None, keep: int | None = None, seed: int = 1, **settings: Any) -> None:
         """`before` is the life before this one, `keep` the last ticket of its that has reached the disk."""
-        self.settings = before.settings if before is not None else settings
-        self.clock = before.clock if before is not None else Clock()
-        self.tree = before.tree if before is not None else MemoryTree(self.clock.wall_ns, mode=0o777)
-        self.xid = before.xid if before is not None else 0
+        self.settings: dict[str, Any] = before.settings if before is not None else settings
+        self.clock: Clock = before.clock if before is not None else Clock()
+        self.tree: MemoryTree = before.tree if before is not None else MemoryTree(self.clock.wall_ns, mode=0o777)
+        self.xid: int = before.xid if before is not None else 0
         self.seed = seed
         left = before.store.crash(keep) if before is not None else MemoryStore(secret=SECRET)
         self._left = left

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.compound.core import Core, Session, arms
+from tests.compound.core import Core, Session, Stopped, arms
 from tests.wire import operations as ops
 from xdr.generated import nfs4
 
@@ -96,3 +96,14 @@ def test_null(core: Core) -> None:
     """NULL is answered with nothing."""
     core.deliver(core.record(1, procedure=0))
     assert core.wire.replies == [(core.xid, b"")]
+
+
+@pytest.mark.xfail(strict=True, raises=Stopped, reason="the resume key does not tell NFSv4.0 from 4.1")
+def test_one_owner_in_two_minor_versions(core: Core) -> None:
+    """A client of NFSv4.0 and one of 4.1 may have one owner string, one principal and one open owner."""
+    opening(Session(core, b"same"))
+    [known] = arms(core.call(0, ops.setclientid(b"same")))
+    clientid = known.resok4.clientid
+    arms(core.call(0, ops.setclientid_confirm(clientid, known.resok4.setclientid_confirm)))
+    arms(core.call(0, ops.putrootfh(), ops.open_(b"file", clientid=clientid, seqid=1)))
+    assert len(core.state.filter.opens) == 2
