@@ -96,6 +96,9 @@ class Claims:
     def __len__(self) -> int:
         return len(self._claims)
 
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._claims
+
     # -- loading ------------------------------------------------------------------------------------------
 
     def add_holder(self, identity: bytes, records: Iterable[Record]) -> None:

@@ -3,8 +3,8 @@
 Owns how each kind of record becomes live state.  Loading is the fold of everything that the store has; whoever
 follows a server's changes folds each as it comes.  Must not decide anything, nor change a record.
 
-A record whose holder, session or open is not there yet is kept until that comes.  What is left of such orphans when
-there is nothing more to come lacks what it belongs to.
+A record whose holder, session or open is not there yet, or has no place for it, is kept until that comes.  What is
+left of such orphans when there is nothing more to come lacks what it belongs to.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 from nfsd.errors import Nfs4Error
 from nfsd.state import blackouts, locks, records
-from nfsd.state.ids import INSTANCES_KEY, Instances
+from nfsd.state.ids import INSTANCE_MAX, INSTANCES_KEY, Instances
 from nfsd.state.model import Callback, Client, LockState, OpenState, SeqidOwner, Session
 from nfsd.state.tables import State
 from statestore import (
@@ -41,6 +41,9 @@ LOAD_ERRORS: Final = (KeyError, XdrError, Nfs4Error, ValueError, IndexError, str
 
 KINDS: Final = frozenset({HOLDER, STREAM, SLOT, OWNER, OPEN, RANGE, PENDING, META})
 """The kinds of record that protocol state consists of."""
+
+SLOTS_MAX: Final = 65_536
+"""Slots of a session that a record may speak of; no configuration allows as many (limits.slots_max)."""
 
 _HOLDER_KEY_SIZE, _STREAM_KEY_SIZE, _OPEN_KEY_SIZE = 8, 16, 16
 
@@ -93,15 +96,15 @@ class Fold:
 
         Raises LOAD_ERRORS for a value that cannot be read; then nothing has changed.
         """
-        if value is not None:
+        if (kind, key) in self._parents:
+            self._apply_to_orphan(kind, key, value)
+        elif value is not None:
             self._apply[kind](key, value)
-        elif (kind, key) in self._parents:
-            self._forget_orphan((kind, key))
         else:
             self._remove[kind](key)
 
     def orphans(self) -> Iterator[tuple[int, bytes, bytes]]:
-        """The kind, key and value of every record whose holder, session or open has not come."""
+        """The kind, key and value of every record whose holder, session or open has not come, or did not take it."""
         for children in self._orphans.values():
             for (kind, key), value in children.items():
                 yield kind, key, value
@@ -110,23 +113,38 @@ class Fold:
 
     def _wait_for(self, parent: Record, kind: int, key: bytes, value: bytes) -> None:
         child = (kind, key)
-        self._forget_orphan(child)
+        assert child not in self._parents, "a record waits twice"
         self._orphans.setdefault(parent, {})[child] = value
         self._parents[child] = parent
 
-    def _forget_orphan(self, child: Record) -> None:
-        parent = self._parents.pop(child, None)
-        if parent is not None:
-            waiting = self._orphans[parent]
-            del waiting[child]
-            if not waiting:
-                del self._orphans[parent]
+    def _forget_orphan(self, child: Record) -> tuple[Record, bytes]:
+        """Wait for its parent no longer; returns that, and the value that waited."""
+        parent = self._parents.pop(child)
+        waiting = self._orphans[parent]
+        value = waiting.pop(child)
+        if not waiting:
+            del self._orphans[parent]
+        return parent, value
+
+    def _apply_to_orphan(self, kind: int, key: bytes, value: bytes | None) -> None:
+        """A record that waits for its parent is removed, or takes another value, perhaps with another parent."""
+        parent, before = self._forget_orphan((kind, key))
+        if value is not None:
+            try:
+                self._apply[kind](key, value)
+            except LOAD_ERRORS:
+                self._wait_for(parent, kind, key, before)
+                raise
 
     def _came(self, kind: int, key: bytes) -> None:
-        """A parent has come: fold what waited for it."""
-        for child, value in self._orphans.pop((kind, key), {}).items():
+        """A parent has come: fold what waited for it.  What it has no place for waits on: that is not its fault."""
+        parent = (kind, key)
+        for child, value in self._orphans.pop(parent, {}).items():
             del self._parents[child]
-            self._apply[child[0]](child[1], value)
+            try:
+                self._apply[child[0]](child[1], value)
+            except LOAD_ERRORS:
+                self._wait_for(parent, *child, value)
 
     def _orphan(self, changes: ChangeSet) -> None:
         """Fold the records of children again whose parent goes: they wait for it to come back."""
@@ -188,6 +206,10 @@ class Fold:
     def _session(self, key: bytes, value: bytes) -> None:
         kept = records.decode_session(value)
         holder_key = kept.clientid.to_bytes(_HOLDER_KEY_SIZE, "big")
+        if len(key) != _STREAM_KEY_SIZE or key[:_HOLDER_KEY_SIZE] != holder_key:
+            raise ValueError(f"a session of the client {holder_key.hex()} under the key {key.hex()}")
+        if kept.fore.slots > SLOTS_MAX:
+            raise ValueError(f"a session of {kept.fore.slots} slots; at most {SLOTS_MAX}")
         client = self._holders.get(holder_key)
         if client is None:
             self._wait_for((HOLDER, holder_key), STREAM, key, value)
@@ -228,11 +250,11 @@ class Fold:
         del session.client.sessions[session.sessionid]
 
     def _slot(self, key: bytes, value: bytes) -> None:
+        seqid, reply = records.decode_slot(value)
         session = self.state.sessions.get(key[:_STREAM_KEY_SIZE])
         if session is None:
             self._wait_for((STREAM, key[:_STREAM_KEY_SIZE]), SLOT, key, value)
             return
-        seqid, reply = records.decode_slot(value)
         slot = session.slot(int.from_bytes(key[_STREAM_KEY_SIZE:], "big"))
         slot.seqid, slot.reply = seqid, reply
         slot.resumed = slot.used = True
@@ -252,7 +274,7 @@ class Fold:
             self._wait_for((HOLDER, key[:_HOLDER_KEY_SIZE]), OWNER, key, value)
             return
         owner = self._owners.get(key)
-        if owner is None:
+        if owner is None or owner.owner != kept.owner or owner.is_lock_owner != kept.is_lock_owner:
             owner = SeqidOwner(client, kept.owner, kept.is_lock_owner)
             if owner.key != key:
                 raise ValueError(f"an owner under the key {key.hex()}")
@@ -263,7 +285,9 @@ class Fold:
                 owner.users += 1
         owner.confirmed = kept.confirmed
         owner.seqid = kept.seqid
-        owner.operation, owner.status, owner.result = kept.operation, kept.status, kept.result
+        owner.operation, owner.status = kept.operation, kept.status
+        # Only failures have no bytes: a success without any is one whose reply was not kept.
+        owner.result = kept.result if kept.result or kept.status else None
         owner.handle = kept.object
         self.state.closed.pop(owner.closed, None)
         owner.closed = kept.closed
@@ -316,10 +340,12 @@ class Fold:
     def _open(self, key: bytes, value: bytes) -> None:
         holder_key, access, deny, handle, rest = decode_open(value)
         access_seen, deny_seen, seqid, instance, owner, caller = records.open_rest(rest)
+        if instance > INSTANCE_MAX or len(key) != _OPEN_KEY_SIZE:
+            raise ValueError(f"an open of instance {instance} under the key {key.hex()}")
         client = self._holders.get(holder_key)
         held = self._opens.get(key)
         if held is not None:
-            if held.holder is client and held.instance == instance and held.object == handle:
+            if held.holder is client and held.instance == instance and held.object == handle and held.owner == owner:
                 self.state.filter.change_open(held, access, deny)
                 held.access_seen, held.deny_seen, held.seqid, held.caller = access_seen, deny_seen, seqid, caller
                 return
@@ -368,18 +394,19 @@ class Fold:
     def _range(self, key: bytes, value: bytes) -> None:
         owner, ranges, rest = decode_ranges(value)
         seqid, instance = records.lock_rest(rest)
+        if instance > INSTANCE_MAX:
+            raise ValueError(f"a lock of instance {instance}")
         held = self._opens.get(key[:_OPEN_KEY_SIZE])
         if held is None:
             self._wait_for((OPEN, key[:_OPEN_KEY_SIZE]), RANGE, key, value)
             return
         lock = self._locks.get(key)
-        if lock is not None and lock.instance != instance:
-            self._drop_lock(lock)
-            lock = None
-        if lock is None:
-            lock = LockState(held, owner, instance, self.state.filter.range_set(held.object))
+        if lock is None or lock.instance != instance or lock.owner != owner:
+            before, lock = lock, LockState(held, owner, instance, self.state.filter.range_set(held.object))
             if lock.key != key:
                 raise ValueError(f"a lock under the key {key.hex()}")
+            if before is not None:
+                self._drop_lock(before)
             self._locks[key] = lock
             locks.adopt(self.state, lock)
             if not held.holder.family:

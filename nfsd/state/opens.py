@@ -17,13 +17,22 @@ from nfsd.vfs.interface import Credentials, Node
 from statestore import ChangeSet, resume_key
 from xdr.generated import nfs4
 
-# Resume keys are personalised by this; handles carry their export's number themselves.
+# Resume keys are personalised by these; handles carry their export's number themselves.
 RFS_ID: Final = b"understudy"
+RFS_ID_40: Final = b"understudy 4.0"
 
 
 def key_of(state: State, client: Client, owner: bytes, handle: bytes) -> bytes:
-    """The resume key (16 bytes) of an open: the same before and after any restart or reclaim."""
-    return resume_key(state.secret, RFS_ID, client.identity, owner, handle)
+    """The resume key (16 bytes) of an open: the same before and after any restart or reclaim.
+
+    A client of NFSv4.0 and one of 4.1 may have one owner string and one principal, and the same open owners: they are
+    two.  What a store of before says of NFSv4.0's opens still has the other kind of key.
+    """
+    key = resume_key(state.secret, RFS_ID, client.identity, owner, handle)
+    claims = state.filter.claims
+    if client.family or key in client.opens or claims is not None and key in claims:
+        return key
+    return resume_key(state.secret, RFS_ID_40, client.identity, owner, handle)
 
 
 def grant(
@@ -39,7 +48,7 @@ def grant(
 ) -> OpenState:
     """Open `node` for an open owner, or widen the open that it has.  `conflicts.check_shares` MUST have passed.
 
-    Raises Nfs4Error(RESOURCE, DELAY) above limits.opens_max.
+    Raises Nfs4Error: RESOURCE or DELAY above limits.opens_max, SERVERFAULT where another client has this very open.
     """
     handle = node.handle
     key = key_of(state, client, owner, handle)
@@ -48,6 +57,8 @@ def grant(
         if len(state.filter.opens) >= state.opens_max:
             status = nfs4.NFS4ERR_DELAY if client.family else nfs4.NFS4ERR_RESOURCE
             raise Nfs4Error(status, f"{state.opens_max} opens (limits.opens_max)")
+        if key in state.filter.opens:
+            raise Nfs4Error(nfs4.NFS4ERR_SERVERFAULT, "another client has claimed this open under the same name")
         held = OpenState(client, key, handle, owner, state.instances.next(asker.changes), caller)
         held.node = node
         held.access, held.deny = access, deny

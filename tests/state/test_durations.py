@@ -2,50 +2,50 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 
+from nfsd.config import parse_export
 from nfsd.errors import Nfs4Error
-from nfsd.exports import parse_options
-from nfsd.state.durations import Durations, check_value, seconds_of
-from nfsd.state.waiting import SWEEP_COUNT, Waiting
+from nfsd.exports import Namespace, parse_exports
+from nfsd.state.durations import ATTRIBUTE, FileDurations, check_value, seconds_of
+from nfsd.vfs.interface import Node
+from nfsd.vfs.memory import opening
+from nfsd.vfs.memorytree import MemoryTree
+from statestore import Waiting
+from tests.state.world import ROOT
 from xdr.generated import nfs4
 
-HANDLE, OTHER, STALE = b"handle", b"other", b"stale"
+BEGAN = 1000.0
 
 
-class FakeNamespace:
-    """Two exports; the attribute that a test puts on a file."""
+class Files:
+    """Two exports, the first with a duration of its own; a file in each, with what a test says in its attribute."""
 
     def __init__(self, **attributes: bytes) -> None:
-        self.attributes = {name.encode(): value for name, value in attributes.items()}
-        self.reads = 0
+        exports = [parse_export("/one=/one,blackout=40,no_root_squash"), parse_export("/two=/two,no_root_squash")]
+        trees = {path: MemoryTree(lambda: 0) for path in ("/one", "/two")}
+        self.namespace = Namespace(parse_exports(exports), bytes(32), opener=opening(trees))
+        self.one, self.two = (self._file(name, attributes) for name in ("one", "two"))
+        # 30 s for the server, 40 for the first export, 50 or 60 for some addresses.
+        self.durations = FileDurations(self.namespace, 30, [("192.0.2.7", 50), ("192.0.2.0/24", 60)])
 
-    def resolve(self, handle: bytes) -> Any:
-        """Its node, or an error for a file that is gone."""
-        if handle == STALE:
-            raise OSError("gone")
-        return SimpleNamespace(fs=self, handle=handle)
+    def _file(self, export: str, attributes: dict[str, bytes]) -> bytes:
+        root = self.namespace.root()
+        directory = root.fs.lookup(root, export.encode(), ROOT)
+        node: Node = directory.fs.create(directory, b"file", ROOT, 0o644)[0]
+        if export in attributes:
+            self.say(node.handle, attributes[export])
+        return node.handle
 
-    def getxattr(self, node: Any, name: bytes, _cred: object) -> bytes:
-        """The attribute."""
-        assert name == b"blackout_time_s"
-        self.reads += 1
-        if node.handle not in self.attributes:
-            raise OSError("no attribute")
-        return self.attributes[node.handle]
+    def say(self, handle: bytes, value: bytes) -> None:
+        """Put an attribute on a file, whatever it says."""
+        node = self.namespace.resolve(handle)
+        node.fs.setxattr(node, ATTRIBUTE, value, 0, ROOT)
 
-    def export_of(self, handle: bytes) -> Any:
-        """One export says a time, the others nothing."""
-        return SimpleNamespace(options=parse_options("blackout=40" if handle == HANDLE else ""))
-
-
-def durations(**attributes: bytes) -> Durations:
-    """30 s for the server, 40 for the handle's export, 50 or 60 for some addresses."""
-    namespace: Any = FakeNamespace(**attributes)
-    return Durations(namespace, 30, [("192.0.2.7", 50), ("192.0.2.0/24", 60)])
+    def remove(self, handle: bytes) -> None:
+        """Remove a file."""
+        node = self.namespace.resolve(handle)
+        node.fs.remove(node.fs.root, b"file", ROOT)
 
 
 @pytest.mark.parametrize(("value", "seconds"), [
@@ -65,56 +65,34 @@ def test_attribute_value(value: bytes, seconds: int | None) -> None:
 
 def test_precedence() -> None:
     """The file's word, then the client's, then the export's, then the server's."""
-    waiting = Waiting(1000.0, durations(handle=b"70"))
-    assert waiting.seconds(HANDLE, "192.0.2.7") == (70, "file")
-    waiting = Waiting(1000.0, durations())
-    assert waiting.seconds(HANDLE, "192.0.2.7") == (50, "client")
-    assert waiting.seconds(HANDLE, "192.0.2.8") == (60, "client")
-    assert waiting.seconds(HANDLE, "198.51.100.1") == (40, "export")
-    assert waiting.seconds(HANDLE, "") == (40, "export")
-    assert waiting.seconds(OTHER, "198.51.100.1") == (30, "server")
-    assert waiting.until(OTHER, "") == 1030.0
+    said = Files(one=b"70")
+    assert Waiting(BEGAN, said.durations).seconds(said.one, "192.0.2.7") == (70, "object")
+    silent = Files()
+    waiting = Waiting(BEGAN, silent.durations)
+    assert waiting.seconds(silent.one, "192.0.2.7") == (50, "client")
+    assert waiting.seconds(silent.one, "192.0.2.8") == (60, "client")
+    assert waiting.seconds(silent.one, "198.51.100.1") == (40, "export")
+    assert waiting.seconds(silent.one, "") == (40, "export")
+    assert waiting.seconds(silent.two, "198.51.100.1") == (30, "server")
+    assert waiting.until(silent.two, "") == BEGAN + 30
 
 
 def test_attribute_unusable() -> None:
     """A file that is gone, and a value that nobody should have put there, say nothing."""
-    waiting = Waiting(0.0, durations(other=b"soon"))
-    assert waiting.seconds(STALE, "") == (30, "server")
-    assert waiting.seconds(OTHER, "") == (30, "server")
+    files = Files(one=b"70", two=b"soon")
+    files.remove(files.one)
+    waiting = Waiting(BEGAN, files.durations)
+    assert files.durations.of_object(files.one) is None
+    assert files.durations.of_object(b"no handle") is None
+    assert waiting.seconds(files.two, "") == (30, "server")
 
 
 def test_attribute_is_read_once() -> None:
     """What the file said first counts until the next start, and a listing need not read it."""
-    found = durations(handle=b"70")
-    waiting = Waiting(0.0, found)
-    namespace: Any = found._namespace
-    assert waiting.seconds(HANDLE, "", read=False) == (40, "export")
-    assert namespace.reads == 0
-    assert waiting.of_file(HANDLE) == 70
-    namespace.attributes[HANDLE] = b"0"
-    assert waiting.seconds(HANDLE, "", read=False) == (70, "file")
-    assert namespace.reads == 1
-
-
-def test_lift() -> None:
-    """A lifted file waits no longer, whatever it says."""
-    waiting = Waiting(5.0, durations(handle=b"70"))
-    waiting.lift(HANDLE)
-    assert waiting.until(HANDLE, "192.0.2.7") == 5.0
-
-
-def test_due() -> None:
-    """Files come due at their own times, once each, however many portions their reading takes."""
-    count = SWEEP_COUNT + 10
-    handles = [b"%d" % number for number in range(count)]
-    namespace: Any = FakeNamespace(**{"0": b"5", str(count - 1): b"90"})
-    found = Durations(namespace, 30)
-    waiting = Waiting(0.0, found)
-    pairs = [(handle, "c", "") for handle in handles]
-    assert waiting.due(lambda: pairs, 1.0) == set()
-    assert not waiting.is_over()
-    assert waiting.due(list, 6.0) == {b"0"}
-    assert waiting.due(list, 30.0) == set(handles[1:-1])
-    assert not waiting.is_over()
-    assert waiting.due(list, 90.0) == {handles[-1]}
-    assert waiting.is_over()
+    files = Files(one=b"70")
+    waiting = Waiting(BEGAN, files.durations)
+    assert waiting.seconds(files.one, "", read=False) == (40, "export")
+    assert waiting.of_object(files.one) == 70
+    files.say(files.one, b"0")
+    assert waiting.seconds(files.one, "", read=False) == (70, "object")
+    assert Waiting(BEGAN, files.durations).of_object(files.one) == 0

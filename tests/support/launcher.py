@@ -31,7 +31,7 @@ STOP_TIMEOUT_S = 20.0
 COMMAND_TIMEOUT_S = 60.0
 ROLE_TIMEOUT_S = 5.0
 # Events by which a server owns up to a mistake of its own, or to damage of what it has stored.
-FAULTS = ("server.fault", "store.failed", "record.left_out", "record.damaged", "server.failed")
+FAULTS = ("server.fault", "store.failed", "record.left_out", "record.damaged", "server.failed", "fold.differs")
 _READY = re.compile(rb" on [^ ]*:(\d+);")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.client import Client40, Connection, Session, mount, unique
+from tests.wire import followed
 from tests.wire.server import ServerProcess
 
 needs_root = pytest.mark.root
@@ -18,12 +19,13 @@ MakeServer = Callable[..., ServerProcess]
 
 @pytest.fixture(scope="session")
 def make_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeServer]:
-    """Starts servers with the settings of one's choice; they end with the session of tests."""
+    """Starts servers with the settings of one's choice, each with a follower; they end with the session of tests."""
     servers: list[ServerProcess] = []
 
     def make(**settings: object) -> ServerProcess:
         directory: Path = tmp_path_factory.mktemp("server")
         server = ServerProcess(directory, **settings)  # type: ignore[arg-type]
+        server.program = followed.PROGRAM
         servers.append(server)
         server.start()
         return server
@@ -31,6 +33,7 @@ def make_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeServer
     yield make
     for server in servers:
         server.stop()
+    assert not [difference for server in servers for difference in server.events("fold.differs")]
 
 
 @pytest.fixture(scope="session")
