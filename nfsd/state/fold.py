@@ -96,7 +96,7 @@ class Fold:
 
         Raises LOAD_ERRORS for a value that cannot be read; then nothing has changed.
         """
-        if (kind, key) in self._parents:
+        if self._parents and (kind, key) in self._parents:
             self._apply_to_orphan(kind, key, value)
         elif value is not None:
             self._apply[kind](key, value)
