@@ -44,6 +44,7 @@ def op_lock(c: Request, args: nfs4.LOCK4args) -> bytes:
         conflicts.check_blackouts(state, c, node, held.holder)
         conflicts.check_claims(state, c, node.handle, held.holder)
     conflicts.check_range(state, c, node.handle, held.holder.key + owner, start, end, exclusive)
+    locks.require_room(state, c, held, owner)
     lock = locks.lock_state(state, c, held, owner)
     if seqid_owner is not None and lock.seqid_owner is None:
         lock.seqid_owner = seqid_owner

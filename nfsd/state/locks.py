@@ -56,14 +56,18 @@ def adopt(state: State, lock: LockState) -> None:
     held.locks[lock.other] = lock
 
 
-def take(state: State, asker: Asker, lock: LockState, start: int, end: int, exclusive: bool) -> None:
-    """Give the range to the lock's owner.  `conflicts.check_range` MUST have passed.
+def require_room(state: State, asker: Asker, held: OpenState, owner: bytes) -> None:
+    """Whether a lock owner may have one more range on a file.
 
     Raises Nfs4Error(RESOURCE, or DELAY on 4.1) above RANGES_PER_OWNER_MAX.
     """
-    if lock.ranges.count(lock.owner_key) >= RANGES_PER_OWNER_MAX:
+    if state.filter.range_set(held.object).count(held.holder.key + owner) >= RANGES_PER_OWNER_MAX:
         status = nfs4.NFS4ERR_DELAY if asker.minor else nfs4.NFS4ERR_RESOURCE
         raise Nfs4Error(status, f"{RANGES_PER_OWNER_MAX} ranges of one owner on one file")
+
+
+def take(state: State, asker: Asker, lock: LockState, start: int, end: int, exclusive: bool) -> None:
+    """Give the range to the lock's owner.  `conflicts.check_range` and `require_room` MUST have passed."""
     _clear_siblings(state, asker, lock, start, end)
     lock.set(start, end, exclusive)
     lock.seqid = next_seqid(lock.seqid)

@@ -44,6 +44,7 @@ def begin(owner: SeqidOwner, seqid: int) -> None:
 def begin_at(changes: ChangeSet, owner: SeqidOwner, seqid: int) -> None:
     """Count from `seqid` on: a lock owner that comes with an open owner's request (RFC 7530 16.10.5)."""
     owner.seqid = seqid
+    owner.operation = owner.status = 0
     owner.result = None
     records.put_owner(changes, owner)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nfsd.state import locks
 from tests.compound.core import Core, Session, arms
 from tests.support import operations as ops
 from xdr.generated import nfs4
@@ -90,6 +91,20 @@ def test_lease_by_the_given_clock(core: Core) -> None:
     core.clock.now_s += core.config.lease_time_s + 1
     assert other.call(*conflicting).status == nfs4.NFS4_OK
     assert session.call(ops.putrootfh()).status == nfs4.NFS4ERR_BADSESSION
+
+
+@pytest.mark.parametrize("owner", [b"locker", b"another"])
+def test_no_room_for_a_range(core: Core, monkeypatch: pytest.MonkeyPatch, owner: bytes) -> None:
+    """A LOCK above the limit, by way of another open, leaves no lock stateid behind that nobody was told."""
+    monkeypatch.setattr(locks, "RANGES_PER_OWNER_MAX", 1)
+    session = Session(core)
+    handle, first = opening(session)
+    arms(session.call(ops.putfh(handle), ops.lock_new(first, 0, 10)))
+    second = arms(session.call(ops.putrootfh(), ops.open_(b"file", owner=b"another")))[2].resok4.stateid
+    reply = session.call(ops.putfh(handle), ops.lock_new(second, 20, 10, owner=owner))
+    refused = owner == b"locker"
+    assert reply.status == (nfs4.NFS4ERR_DELAY if refused else nfs4.NFS4_OK)
+    assert sum(map(len, core.state.locks.values())) == (1 if refused else 2)
 
 
 def test_null(core: Core) -> None:

@@ -74,7 +74,7 @@ def _one(things: list[Thing], number: int) -> Thing | None:
 
 def confirm(world: History, family: int, owner: int, _third: int) -> None:
     """A client comes, or comes back after a restart of its own."""
-    world.client(b"%s-4.%d" % (_OWNERS[owner % 2], family % 2), family % 2)
+    world.client(_OWNERS[owner % 2], family % 2)
 
 
 def update_client(world: History, number: int, program: int, _third: int) -> None:

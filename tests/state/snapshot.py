@@ -15,7 +15,6 @@ from nfsd.state.model import Channel, Client, LockState, OpenState, SeqidOwner, 
 from nfsd.state.records import holder_of_address
 from nfsd.state.tables import State
 from statestore import HOLDER, META, OPEN, OWNER, PENDING, RANGE, SLOT, STREAM, Blackout
-from xdr.generated import nfs4
 
 Section = dict[Any, Any]
 Snapshot = dict[str, Section]
@@ -146,10 +145,7 @@ def slot_at(state: State, key: bytes) -> Slot | None:
 
 def owner_fields(owner: SeqidOwner) -> Section:
     """An owner's stored fields, and what a retry of its last request would get."""
-    # Every operation that an owner counts has a result where it succeeds: a success without one was not kept.
-    retry = None
-    if owner.result or owner.status != nfs4.NFS4_OK:
-        retry = owner.operation, owner.status, owner.result or b""
+    retry = None if owner.result is None else (owner.operation, owner.status, owner.result)
     return {
         **_fields(owner, "owner", "is_lock_owner", "confirmed", "seqid", "handle", "closed", "users"),
         "client": owner.client.key,
