@@ -84,7 +84,7 @@ class Server:
             log.warning("server.unprepared", reason=str(error))
 
     def take_turn(self, turn: Turn, lock: int | None = None) -> None:
-        """It is this process's turn to serve; `lock` is the state directory's, where it has been taken for that."""
+        """Let this process serve next; `lock` is the state directory's, where it has been taken for that."""
         self._turn = turn
         self._lock = self._lock if lock is None else lock
         self.target.take_turn(turn)

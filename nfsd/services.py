@@ -37,4 +37,4 @@ class Services:
     writes_lost: Callable[[], None]
     """To be called, in any thread, when data that was not committed may have been lost."""
     random_bytes: Callable[[int], bytes]
-    """So many bytes that nobody can guess."""
+    """That many bytes, which nobody can guess."""

@@ -90,7 +90,7 @@ class BlackoutCommands:
         return blackout is not None or waits
 
     def _usual_seconds(self, what: str, target: bytes, address: str) -> int:
-        """As long as a file would wait for its holders after a start."""
+        """Seconds of a blackout of which nothing else is said: what a file would wait after a start."""
         durations = self._durations
         if what == FILE:
             own = durations.of_object(target)

@@ -75,7 +75,7 @@ class Movable(Protocol):
         """Serve no longer; done when everything is let go."""
 
     async def handover(self) -> None:
-        """The same, and have the other node chosen."""
+        """Serve no longer, and have the other node chosen; done when everything is let go."""
 
 
 class ControlTarget(Protocol):

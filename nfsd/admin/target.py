@@ -57,7 +57,7 @@ class Target:
         self._listen = str(config.listen)
 
     def take_turn(self, turn: Turn) -> None:
-        """This process begins to take over."""
+        """Take note that this process begins to take over."""
         self._turn = turn
 
     def serve(self, parts: Parts, phases: dict[str, float], listen: str) -> None:

@@ -94,7 +94,7 @@ def encode(c: Environment, node: Node, st: os.stat_result, mask: int) -> tuple[i
 
 
 def encode_fattr(c: Environment, node: Node, st: os.stat_result, mask: int) -> bytes:
-    """The same as one encoded fattr4: bitmap4 and opaque attr_vals (RFC 8881 3.3.7)."""
+    """The attributes of `node` in `mask` as one encoded fattr4: bitmap4 and opaque attr_vals (RFC 8881 3.3.7)."""
     plan = _plans[c.minor].get(mask) or plan_for(c.minor, mask)
     if plan.without_btime is not None and node.fs.btime_ns(node) is None:
         plan = plan.without_btime

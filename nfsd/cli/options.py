@@ -82,7 +82,7 @@ def server_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def move_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same for commands that wait for what takes its time."""
+    """The ways to name a running server, on a click command that waits for what takes its time."""
     return _named(function, 60.0)
 
 

@@ -28,7 +28,7 @@ class InDoubt:
         return True
 
     def begin(self, nodes: Iterable[Node]) -> None:
-        """These are being brought to the disk."""
+        """Take note that these nodes are being brought to the disk."""
         for node in nodes:
             node.busy += 1
             self.nodes[node] = self.nodes.get(node, 0) + 1

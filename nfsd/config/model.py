@@ -163,7 +163,7 @@ class Config:
 
 
 def as_plain(value: Any) -> Any:
-    """The same settings as JSON-able values, for `check-config -o json` and the log's first line."""
+    """Settings as JSON-able values, for `check-config -o json` and the log's first line."""
     if isinstance(value, Address):
         return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -31,7 +31,7 @@ from nfsd.failover.supervisor import EXIT_FAILED, Supervisor, Worker, delay_afte
 from nfsd.log import get_logger
 
 QUICK_DEATHS_MAX = 5
-"""So many quick deaths in a row, and the other node shall try."""
+"""Quick deaths of workers in a row after which the other node shall try."""
 RETRY_S = 1.0
 """How long after a failure to take over the next try is made."""
 
@@ -141,7 +141,7 @@ class StandbySupervisor(Supervisor):
     # -- who comes next -------------------------------------------------------------------------------------
 
     def _replace(self, worker: Worker, code: int | None, noticed: float) -> None:
-        """As in the table above."""
+        """What a worker's end comes to, by the stage: the table in this file's docstring."""
         if self._hook:
             # What its worker ran must not go on: a mount, for instance, while another node takes over.
             with contextlib.suppress(ProcessLookupError):
@@ -181,7 +181,7 @@ class StandbySupervisor(Supervisor):
         self._stand(promote=wish, fenced=self._reason if self._stage is Stage.FENCED else "")
 
     def _fence(self, reason: str) -> None:
-        """This node may not serve until it is told to again."""
+        """Keep this node from serving until it is told to again."""
         self._reason = reason
         log.critical("fenced", reason=reason)
         self._notifier.tell(f"STATUS=fenced: {reason}")

@@ -58,7 +58,7 @@ class Playable(Resumable, Protocol):
         """Address and port of everybody who was connected to an earlier process."""
 
     def absent(self, peers: list[tuple[str, int]]) -> list[tuple[str, int]]:
-        """Those of them that have not come back on the same port."""
+        """Those of the peers that have not come back on the same port."""
 
 
 @dataclasses.dataclass(eq=False, slots=True, kw_only=True)

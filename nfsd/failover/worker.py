@@ -57,7 +57,7 @@ class Resumable(Served, Protocol):
         """Do all that needs neither the store nor the event loop. Never raises: `start` does, for what is wrong."""
 
     def take_turn(self, turn: Turn, lock: int | None = None) -> None:
-        """It is this server's turn; `lock` is the state directory's, if it was taken for that. Before `start`."""
+        """Let the server serve next, before `start`; `lock` is the state directory's, if it was taken for that."""
 
 
 async def run(

@@ -80,7 +80,10 @@ def admit(c: Request, number: int, args: Any) -> None:
 
 
 def admit_open(c: Request, args: nfs4.OPEN4args, client: Client) -> None:
-    """The same for OPEN, before it makes anything; what was held before a start may be claimed at any time."""
+    """Whether no standing blackout is in an OPEN's way, before it makes anything.  Raises Nfs4Error(DELAY, ACCESS).
+
+    What was held before a start may be claimed at any time.
+    """
     claim = args.claim.claim
     if claim == nfs4.CLAIM_PREVIOUS or c.unfinished() is not None:
         return

@@ -30,12 +30,12 @@ class Edge:
     wall_ns: Callable[[], int]
     """Nanoseconds since 1970."""
     random_bytes: Callable[[int], bytes]
-    """So many bytes that nobody can guess."""
+    """That many bytes, which nobody can guess."""
     boot_id: bytes
 
 
 def of_this_machine() -> Edge:
-    """The real ones."""
+    """The clocks and the randomness of this machine."""
     return Edge(
         now=lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
         file_ns=lambda: time.clock_gettime_ns(_CLOCK_REALTIME_COARSE),

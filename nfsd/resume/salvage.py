@@ -88,13 +88,13 @@ def _settle_owner(state: State, damage: Damage, _now: float, changes: ChangeSet)
 
 
 def _settle_open(state: State, damage: Damage, now: float, _changes: ChangeSet) -> None:
-    """Its stateid is unknown now.  What is left of the record may still say whose it was."""
+    """Tell the holder of a lost open, if what is left of the record says who that is; its stateid is unknown now."""
     clientid = int.from_bytes(damage.value()[:_HOLDER_KEY_SIZE], "big")
     _tell(state.clients.by_id.get(clientid), state, now)
 
 
 def _settle_range(state: State, damage: Damage, now: float, _changes: ChangeSet) -> None:
-    """The same for a lock's stateid; the open that it was taken by, which the key names, has the holder."""
+    """Tell the holder of a lost lock: it has the open that the lock was taken by, which the key names."""
     held = state.filter.opens.get(damage.key[:_OPEN_KEY_SIZE])
     _tell(held.holder if held is not None else None, state, now)
 

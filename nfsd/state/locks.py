@@ -75,7 +75,7 @@ def take(state: State, asker: Asker, lock: LockState, start: int, end: int, excl
 
 
 def _clear_siblings(state: State, asker: Asker, lock: LockState, start: int, end: int) -> None:
-    """The same owner's range may have been taken by way of another open: it is this one's from now on."""
+    """Take the range from the owner's other stateids on the file: what one took last is that one's."""
     if lock.own is None:
         return
     for other in state.locks[lock.owner_key, lock.object]:

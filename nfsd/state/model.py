@@ -244,7 +244,7 @@ class OpenState(Open):
         return self
 
     def stateid(self) -> nfs4.stateid4:
-        """Its stateid as it is now."""
+        """The stateid4 by which the client knows this now."""
         return nfs4.stateid4(self.seqid, self.other)
 
     def range_keys(self) -> list[bytes]:
@@ -284,11 +284,11 @@ class LockState:
         return self.open.object
 
     def stateid(self) -> nfs4.stateid4:
-        """Its stateid as it is now."""
+        """The stateid4 by which the client knows this now."""
         return nfs4.stateid4(self.seqid, self.other)
 
     def held(self) -> list[Range]:
-        """Its ranges, in ascending order."""
+        """The ranges that this stateid has, in ascending order."""
         return (self.ranges if self.own is None else self.own).owned(self.owner_key)
 
     def set(self, start: int, end: int, exclusive: bool) -> None:

@@ -95,7 +95,7 @@ class ReplyCache:
 
 
 def record_key(key: Key) -> bytes:
-    """Its record's key: xid, size, checksum, address."""
+    """The key of a reply's record: xid, size, checksum, address."""
     address, xid, size, checksum = key
     return _RECORD_KEY.pack(xid, size, checksum) + address.encode()
 

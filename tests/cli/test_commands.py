@@ -28,7 +28,7 @@ class Ran:
         self.code, self.out, self.err = code, out, err
 
     def json(self) -> Any:
-        """Its standard output, decoded."""
+        """The command's standard output, decoded."""
         return json.loads(self.out)
 
 
@@ -100,12 +100,12 @@ def test_status_table(run: Command, state: Path) -> None:
 
 
 def test_status_wait_active(run: Command, state: Path) -> None:
-    """It returns at once when the role is there already."""
+    """status --wait returns at once when the role is there already."""
     assert run("status", "--wait", "active", "--state", state).code == 0
 
 
 def test_status_wait_nobody(run: Command, tmp_path: Path) -> None:
-    """It gives up after its time, and says what it saw."""
+    """status --wait gives up after its time, and says what it saw."""
     ran = run("status", "--wait", "active", "--state", tmp_path, "--timeout", "0.2")
     assert ran.code == 1
     assert "there was no server" in ran.err
@@ -197,7 +197,7 @@ def test_check_config_ok(run: Command, tmp_path: Path) -> None:
 
 
 def test_check_config_json(run: Command, tmp_path: Path) -> None:
-    """The same as JSON."""
+    """The effective settings are printed as JSON."""
     ran = run("check-config", "--export", f"{tmp_path}=/a", "--state", tmp_path, "--no-pair", "-o", "json")
     assert ran.json()["exports"][0]["pseudo"] == "/a"
     assert ran.json()["pair"] is False

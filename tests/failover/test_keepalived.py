@@ -62,7 +62,7 @@ def test_config(network: Network, examples: Path, node: str, unicast: bool, noti
 
 
 def test_config_test_bites(network: Network, examples: Path) -> None:
-    """The same check refuses a word that keepalived does not know."""
+    """A word that keepalived does not know is refused by its check."""
     file = settled(examples, unicast=False)
     file.write_text(file.read_text().replace("nopreempt", "nopremption"))
     with pytest.raises(AssertionError, match="nopremption"):

@@ -37,7 +37,7 @@ def group(namespaces: None, tmp_path: Path) -> Iterator[Group]:
 
 @pytest.fixture
 def standing(group: Group) -> Group:
-    """The same, started."""
+    """Two nodes that stand by, started."""
     group.a.start()
     group.b.start()
     return group

@@ -33,7 +33,7 @@ def test_unit(systemd: None, examples: Path, unit: str) -> None:
 
 
 def test_verify_bites(systemd: None, examples: Path) -> None:
-    """The same check names a key that systemd does not know."""
+    """A key that systemd does not know is named by its check."""
     file = examples / "understudy.service"
     file.write_text(file.read_text().replace("KillMode=", "KillMood="))
     assert "KillMood" in verify(examples, "understudy.service")

@@ -218,7 +218,7 @@ def test_fenced(group: Group) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", REQUESTS)
 def test_fenced_each(group: Group, kind: str) -> None:
-    """The same for every kind of request."""
+    """Frozen at every boundary of every kind of request."""
     check_fenced(group, kind)
 
 
@@ -270,7 +270,7 @@ def test_stops_itself(group: Group) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", REQUESTS)
 def test_stops_itself_each(group: Group, kind: str) -> None:
-    """It writes, answers and commits nothing, at every boundary of every kind of request."""
+    """A thawed node writes, answers and commits nothing, at every boundary of every kind of request."""
     check_stops_itself(group, kind)
 
 

@@ -66,5 +66,5 @@ def test_kills(site: Site, seed: int) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(LONG_TIMEOUT_S, method="signal")
 def test_kills_in_hundreds(site: Site, seed: int, pytestconfig: pytest.Config) -> None:
-    """As many kills as are asked for."""
+    """As many kills as --kills asks for."""
     check_kills(site, pytestconfig.getoption("--kills", default=None) or KILLS_LONG, seed)

@@ -59,5 +59,5 @@ def test_nodes_often(nodes_site: Site, service: Service, seed: int) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(LONG_TIMEOUT_S, method="signal")
 def test_nodes_often_long(nodes_site: Site, service: Service, seed: int, pytestconfig: pytest.Config) -> None:
-    """As many as are asked for."""
+    """As many takeovers as --kills asks for."""
     check_often(nodes_site, service, pytestconfig.getoption("--kills", default=None) or COUNT_LONG, seed)

@@ -127,7 +127,7 @@ def test_crash(
 def test_crash_power(
     boundaries: Boundaries, directory: Path, scenario: Scenario, minor: int, handles: str, cells: dict[str, list[int]]
 ) -> None:
-    """The same where everything is synced."""
+    """Every boundary, where everything is synced."""
     crash(Case(boundaries, directory, scenario, minor, handles, "power"), cells)
 
 

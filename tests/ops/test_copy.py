@@ -103,7 +103,7 @@ def clone_args(start: int = 0, to: int = 0, count: int = 0) -> nfs4.CLONE4args:
 
 
 def test_clone(c: FileRequest, tmp_path: Path) -> None:
-    """The same bytes afterwards, or NOTSUPP and no change where the file system has no shared blocks."""
+    """Equal bytes afterwards, or NOTSUPP and no change where the file system has no shared blocks."""
     status = status_of(copy.op_clone, c, clone_args())
     assert status in (nfs4.NFS4_OK, nfs4.NFS4ERR_NOTSUPP)
     expected = (tmp_path / "source").read_bytes() if status == nfs4.NFS4_OK else b""

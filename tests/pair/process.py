@@ -61,7 +61,7 @@ class PairProcess(Launched):
         self._passed = ()
 
     def settled(self, *, after: int = 0) -> dict[str, Any]:
-        """Its status, once an active worker, another one than `after`, has a warm one beside it."""
+        """What the pair says of itself, once an active worker, another one than `after`, has a warm one beside it."""
 
         def look() -> dict[str, Any] | None:
             try:

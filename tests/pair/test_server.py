@@ -36,7 +36,7 @@ def services_of(server: Server) -> Services:
 
 
 def test_write_verifier_over_takeover(tmp_path: Path) -> None:
-    """It stays when only the process has died, and what has changed it once is not forgotten by the next one."""
+    """The write verifier stays when only the process has died; what has changed it once is not forgotten."""
     found: list[bytes] = []
 
     def note(server: Server) -> None:

@@ -130,7 +130,7 @@ def mutate_operations(operations: list[bytes], other: Callable[[], bytes], rng: 
 
 
 def fragments(message: bytes, rng: random.Random) -> bytes:
-    """The same record in several fragments, some of them empty: nothing is wrong with it (RFC 5531 11)."""
+    """A record in several fragments, some of them empty: nothing is wrong with it (RFC 5531 11)."""
     count = rng.randrange(2, 12)
     cuts = sorted(rng.randrange(len(message) + 1) for _ in range(count - 1))
     pieces = [message[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(message)], strict=True)]

@@ -23,7 +23,7 @@ def _judge(outcome: Outcome) -> None:
 
 @pytest.mark.timeout(110)
 def test_kill_under_load_power(tmp_path: Path, new_seed: int) -> None:
-    """The same where a thread writes what became durable: replies must wait for it."""
+    """Nothing is missing after kills where a thread writes what becomes durable: replies must wait for it."""
     _judge(run(tmp_path, EVERYDAY_KILLS // 2, new_seed, "power"))
 
 
@@ -36,5 +36,5 @@ def test_kill_under_load(tmp_path: Path, new_seed: int) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_kill_under_load_long(tmp_path: Path, new_seed: int) -> None:
-    """The same, many times."""
+    """Nothing is missing after very many kills."""
     _judge(run(tmp_path, LONG_KILLS, new_seed))

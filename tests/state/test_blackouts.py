@@ -88,7 +88,7 @@ def test_lifted() -> None:
 
 
 def test_reap() -> None:
-    """It ends by itself, and its record goes."""
+    """A blackout ends by itself, and its record goes."""
     world = World()
     black_out(world, FILE, b"handle")
     for now, left in ((NOW + 9, 1), (NOW + 10, 0)):

@@ -443,7 +443,7 @@ def test_model_memory(steps: list[tuple[str, int, bytes, bytes]]) -> None:
 @settings(max_examples=25, deadline=None)
 @given(steps=st.lists(STEP, max_size=40))
 def test_model_lmdb(level: Any, steps: list[tuple[str, int, bytes, bytes]]) -> None:
-    """The same on the disk."""
+    """The store on the disk does what the model does."""
     with tempfile.TemporaryDirectory() as directory:
 
         def opening(before: LmdbStore | None) -> LmdbStore:

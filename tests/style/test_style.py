@@ -239,6 +239,23 @@ def test_public_docstrings() -> None:
     assert not missing, f"no docstring: {', '.join(missing)}"
 
 
+# A docstring that begins so wants the one above it to be read first.
+LEANING = re.compile(r"(The same\b|It |Its |As in\b|So is\b|So many\b|Likewise|Ditto|Those of them\b)")
+
+
+def leaning_docstrings(file: Path) -> Iterator[str]:
+    """Places of docstrings that cannot stand alone."""
+    for node in ast.walk(tree_of(file)):
+        if isinstance(node, Function | ast.ClassDef | ast.Module) and LEANING.match(ast.get_docstring(node) or ""):
+            yield f"{name_of(file)}:{getattr(node, 'lineno', 1)}"
+
+
+def test_docstrings_stand_alone() -> None:
+    """No docstring needs its neighbour to be understood."""
+    found = [place for file in ALL_SOURCES for place in leaning_docstrings(file)]
+    assert not found, ", ".join(found)
+
+
 def test_generated_code_fresh() -> None:
     """The committed generated modules are what the compiler makes of the descriptions."""
     run = subprocess.run(

@@ -38,7 +38,7 @@ def encoded(name: str, arguments: Any = None) -> bytes:
 
 
 def with_seqid(stateid: nfs4.stateid4, seqid: int) -> nfs4.stateid4:
-    """The same stateid at another point of its life."""
+    """A stateid at another point of its life."""
     return nfs4.stateid4(seqid, stateid.other)
 
 

@@ -53,7 +53,7 @@ def test_all_is_well() -> None:
 
 
 def changed(change: Callable[[Evidence], None]) -> Evidence:
-    """The same, changed."""
+    """What a good takeover leaves, changed."""
     seen = evidence()
     change(seen)
     return seen

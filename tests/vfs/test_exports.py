@@ -134,7 +134,7 @@ def test_clients_refused(match: str) -> None:
 
 
 def test_blackout_option() -> None:
-    """It is the whole export's, and clients of the export may only repeat it."""
+    """A blackout is the whole export's, and clients of the export may only repeat it."""
     assert parse_options("rw,blackout=0").blackout_s == 0
     assert parse_options("rw").blackout_s is None
     with pytest.raises(ExportError, match="client"):

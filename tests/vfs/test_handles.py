@@ -41,7 +41,7 @@ def test_codec_round_trip() -> None:
 
 
 def test_handle_survives_restart_and_rename(world: World) -> None:
-    """The same handle names the same file after a restart, wherever it was moved through the server."""
+    """A handle names the same file after a restart, wherever it was moved through the server."""
     directory = world.fs.mkdir(world.root, b"d", ROOT, 0o755)
     node = world.make(b"a", b"data")
     world.fs.rename(world.root, b"a", directory, b"b", ROOT)

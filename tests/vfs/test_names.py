@@ -85,7 +85,7 @@ def test_create_finds_other_kinds(world: World) -> None:
 
 
 def test_create_exclusive_twice(world: World) -> None:
-    """The same verifier finds the file that it made; another does not, nor does any once there is data."""
+    """A verifier finds the file that it made; another does not, nor does any once there is data."""
     node, created = world.fs.create(world.root, b"a", ROOT, 0o600, verifier=VERIFIER)
     assert created
     world.restart()

@@ -57,7 +57,7 @@ def install(code: list[Instruction]) -> None:
 
 
 def descriptors_of(name: str, *, synchronous: bool | None = None) -> list[int]:
-    """This process's descriptors of a file with that name, or those of them that are (not) opened O_DSYNC."""
+    """The descriptors of this process of a file with that name, or those of them that are (not) opened O_DSYNC."""
     found = []
     for entry in os.listdir("/proc/self/fd"):
         try:

@@ -246,7 +246,7 @@ def test_set_refused(server: ServerProcess, arguments: dict[str, Any], error: st
 
 
 def test_unknown_action(server: ServerProcess) -> None:
-    """So is an action that there is not."""
+    """An action that there is not is refused, with those that there are."""
     with pytest.raises(ControlError, match="list, set, lift"):
         server.ask("blackout", action="dance")
 

@@ -88,7 +88,7 @@ def test_attribute_invalid(resuming: ServerProcess, connect: Connect, value: byt
 
 
 def test_attribute_is_on_the_file(resuming: ServerProcess, connect: Connect) -> None:
-    """It is an attribute like any other for local programs."""
+    """The time of a blackout is an attribute like any other for local programs."""
     holder = Holder(resuming, connect, b"77")
     assert os.getxattr(resuming.export / holder.name.decode(), "user.blackout_time_s") == b"77"
 

@@ -340,7 +340,7 @@ def test_damaged_open_owner_v40(holder40: Holder40, rival: Holder, harmed: Harme
 
 
 def test_damaged_lock_owner_v40(holder40: Holder40, rival: Holder, harmed: Harmed) -> None:
-    """The same for a lock owner: its locks are gone, the open is alive."""
+    """A lock owner of whom nothing could be told from a retry has lost its locks; the open is alive."""
     locker = holder40.lockers[0]
     harmed(OWNER, key_of_owner(holder40, b"l", locker.name))
     holder40.back()

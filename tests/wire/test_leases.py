@@ -105,7 +105,7 @@ def test_lock_conflict_with_expired(world: World) -> None:
 
 
 def test_open_conflict_with_expired_v40(world: World) -> None:
-    """The same for NFSv4.0, whose stateid then says why; SETCLIENTID begins anew."""
+    """An open of NFSv4.0 held by courtesy gives way; its stateid then says why, and SETCLIENTID begins anew."""
     assert world.active.open_status(world.name40, ops.WRITE) == nfs4.NFS4_OK
     client = world.client40
     reading = [ops.putfh(world.opened40.handle), ops.read(world.opened40.stateid)]

@@ -225,7 +225,7 @@ def may(session: Session, handle: bytes, stateid: nfs4.stateid4) -> bool:
 
 
 def test_open_upgrade_and_downgrade(session: Session, name: bytes) -> None:
-    """The same owner's second OPEN widens its open, OPEN_DOWNGRADE narrows it; the stateid moves on."""
+    """An owner's second OPEN widens its open, OPEN_DOWNGRADE narrows it; the stateid moves on."""
     opened = session.create(name, share=ops.READ)
     assert not may(session, opened.handle, opened.stateid)
     wide = session.open(name, ops.WRITE).stateid

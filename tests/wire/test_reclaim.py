@@ -25,7 +25,7 @@ def reclaiming(make_server: MakeServer) -> ServerProcess:
 
 @pytest.fixture(scope="module")
 def hasty(make_server: MakeServer) -> ServerProcess:
-    """The same, with a blackout of a second."""
+    """A server that lets its clients claim their state again, with a blackout of a second."""
     return make_server(settings={"recovery": "reclaim", "blackout_s": SHORT_BLACKOUT_S})
 
 

@@ -34,7 +34,7 @@ def mortal_server(make_server: MakeServer) -> ServerProcess:
 
 @pytest.fixture
 def mortal(mortal_server: ServerProcess) -> Iterator[ServerProcess]:
-    """The same; it must have loaded every record again when the test is over."""
+    """The server that is killed; it must have loaded every record again when the test is over."""
     yield mortal_server
     assert mortal_server.alive()
     assert not mortal_server.faults()
@@ -61,7 +61,7 @@ def survivor(mortal: ServerProcess, connect: Connect) -> Survivor:
 
 
 def again(connection: Connection, message: bytes) -> Reply:
-    """The same request with a fresh xid."""
+    """The reply to a request sent again with a fresh xid."""
     return Reply(connection.rpc(struct.pack(">I", connection.next_xid()) + message[4:]))
 
 

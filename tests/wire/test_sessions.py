@@ -148,7 +148,7 @@ def test_retry_uncached(session: Session) -> None:
 
 
 def test_retry_other_operations(session: Session) -> None:
-    """The same sequence id with other operations is SEQ_FALSE_RETRY."""
+    """A sequence id used again with other operations is SEQ_FALSE_RETRY."""
     first = session.message(ops.putrootfh(), ops.getfh(), cache=True)
     assert retry(session, first).status == nfs4.NFS4_OK
     for false in (

@@ -69,7 +69,7 @@ def test_setclientid_unconfirmed_replaced(connection: Connection, owner: bytes) 
 
 
 def test_setclientid_same_instance(connection: Connection, name: bytes) -> None:
-    """The same instance with a new callback keeps its clientid and its state, before and after it is confirmed."""
+    """A client instance with a new callback keeps its clientid and its state, before and after it is confirmed."""
     client = Client40(connection)
     opened = Owner40(client).create(name)
     found = ask(connection, client.owner, b"verifier")
@@ -136,7 +136,7 @@ def test_restorefh_nothing_saved_v40(client40: Client40) -> None:
 
 
 def test_duplicate_mkdir(client40: Client40, name: bytes) -> None:
-    """The same request with the same xid is answered with the same bytes; another xid is another request."""
+    """A request sent again with its xid is answered with the same bytes; another xid is another request."""
     making = [ops.putfh(client40.directory), ops.mkdir(name), ops.getfh()]
     first = client40.call(*making, xid=0x11223344)
     again = client40.call(*making, xid=0x11223344)
@@ -157,7 +157,7 @@ def test_duplicate_remove_over_another_connection(
 
 
 def test_duplicate_xid_of_another_request(client40: Client40, name: bytes) -> None:
-    """The same xid with other contents is no duplicate."""
+    """An xid used again with other contents is no duplicate."""
     put = ops.putfh(client40.directory)
     assert client40.call(put, ops.mkdir(name), xid=5).status == nfs4.NFS4_OK
     assert client40.call(put, ops.remove(name), xid=5).status == nfs4.NFS4_OK
@@ -165,7 +165,7 @@ def test_duplicate_xid_of_another_request(client40: Client40, name: bytes) -> No
 
 
 def test_duplicate_of_another_address(server: ServerProcess, connect: Connect, name: bytes) -> None:
-    """The same bytes from another address are another client's request."""
+    """Equal bytes from another address are another client's request."""
     here, there = connect(server), connect(server, source="127.0.0.2")
     making = [ops.putrootfh(), ops.lookup(b"export"), ops.mkdir(name)]
     assert here.call(*making, minor=0, xid=6).status == nfs4.NFS4_OK
