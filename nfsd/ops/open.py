@@ -87,11 +87,13 @@ def op_open(c: Request, args: nfs4.OPEN4args) -> bytes:
     else:
         raise _claim_error(c, claim)
     node = found.node
-    require_regular(c, node, in_40=nfs4.NFS4ERR_SYMLINK)
+    if node.kind != stat.S_IFREG:
+        require_regular(c, node, in_40=nfs4.NFS4ERR_SYMLINK)
     cred = c.as_caller(node)
     state = c.state
     if claim != nfs4.CLAIM_PREVIOUS:
-        conflicts.check_claims(state, c, node.handle, client)
+        if state.filter.claims is not None:
+            conflicts.check_claims(state, c, node.handle, client)
         if not found.created:
             _require_permission(c, node, cred, access)
     truncating = not found.created and found.size is not None

@@ -29,8 +29,7 @@ def key_of(state: State, client: Client, owner: bytes, handle: bytes) -> bytes:
     two.  What a store of before says of NFSv4.0's opens still has the other kind of key.
     """
     key = resume_key(state.secret, RFS_ID, client.identity, owner, handle)
-    claims = state.filter.claims
-    if client.family or key in client.opens or claims is not None and key in claims:
+    if client.family or key in client.opens or (claims := state.filter.claims) is not None and key in claims:
         return key
     return resume_key(state.secret, RFS_ID_40, client.identity, owner, handle)
 
