@@ -6,12 +6,19 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.compound import core as cores
 from tests.compound.core import Core
 
 
+@pytest.fixture(autouse=True)
+def ended() -> Iterator[None]:
+    """End the lives that a test has left."""
+    yield
+    while cores.running:
+        cores.running[-1].close()
+
+
 @pytest.fixture
-def core() -> Iterator[Core]:
+def core() -> Core:
     """A server in memory."""
-    made = Core()
-    yield made
-    made.close()
+    return Core()

@@ -103,6 +103,10 @@ class Wire(Connection):
         self.records.append(record)
 
 
+running: list[Core] = []
+"""Lives that have not ended."""
+
+
 class Core:
     """One life of a server on a store and a tree in memory, which it takes over as it begins.
 
@@ -120,6 +124,7 @@ class Core:
         self._left = left
         self.store: MemoryStore
         self.loop = asyncio.new_event_loop()
+        running.append(self)
         self.threads = Later()
         config = Config(
             exports=(parse_export("/tree=/,rw,insecure,no_root_squash"),), state=Path("/nowhere"),
@@ -189,14 +194,15 @@ class Core:
 
     def crash(self, keep: int | None = None) -> Core:
         """Die, and begin again with what is durable."""
-        self.namespace.close()
-        self.loop.close()
+        self.close()
         return Core(before=self, keep=keep, seed=self.seed)
 
     def close(self) -> None:
-        """End."""
-        self.namespace.close()
-        self.loop.close()
+        """End, if it has not ended."""
+        if self in running:
+            running.remove(self)
+            self.namespace.close()
+            self.loop.close()
 
 
 class Session:

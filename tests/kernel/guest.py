@@ -235,9 +235,11 @@ class Guest:
 
     def receive(self, key: tuple[int, int], deadline: float) -> dict[str, Any] | None:
         """Return the reply to a call, waiting until a monotonic time; None if it has not come by then."""
+        ready = select.poll()
+        ready.register(self._read, select.POLLIN)
         while key not in self.replies:
             patience_s = max(0.0, deadline - time.monotonic())
-            if not select.select([self._read], [], [], patience_s)[0]:
+            if not ready.poll(patience_s * 1000):
                 return None
             data = os.read(self._read, 1 << 16)
             if not data:

@@ -106,10 +106,15 @@ class FileRequest(Request):
         return node
 
 
+made: list[Namespace] = []
+"""What the running test has made; it is closed behind it."""
+
+
 def make_namespace(*exports: str) -> Namespace:
     """What a server with these exports (PATH=PSEUDO[,OPTION...]) shows."""
     prepare_process()
-    return Namespace(parse_exports(map(parse_export, exports)), bytes(32))
+    made.append(Namespace(parse_exports(map(parse_export, exports)), bytes(32)))
+    return made[-1]
 
 
 def serve(path: Path, minor: int = 1, *, options: str = "rw,no_root_squash") -> FileRequest:

@@ -140,8 +140,11 @@ class Launched:
         assert process.stdout is not None
         said = b""
         end_s = time.monotonic() + self.start_timeout_s
+        # Not select, which knows 1,024 descriptors: a long run of tests may have more.
+        output = select.poll()
+        output.register(process.stdout, select.POLLIN)
         while not (ready := _READY.search(said)):
-            readable, _, _ = select.select([process.stdout], [], [], max(0.0, end_s - time.monotonic()))
+            readable = output.poll(max(0.0, end_s - time.monotonic()) * 1000)
             more = os.read(process.stdout.fileno(), 4096) if readable else b""
             if not more:
                 # It has closed its output: it is about to end by itself.
