@@ -14,6 +14,8 @@ from tests.state.world import fold_all
 # Where a history fails, it takes minutes to find the shortest that does.
 pytestmark = pytest.mark.timeout(900)
 
+# As many as the profile says, fewer for `make quick`.
+EXAMPLES = settings.default.max_examples if settings.default is not None else 100
 # What makes something to work with comes more often.
 _NAMES = [*ACTIONS, "confirm", "confirm", "open_file", "open_file", "lock", "lock", "lock", "add_session", "finish"]
 _SMALL = some.integers(0, 23)
@@ -25,7 +27,7 @@ _BEGINNING: list[Action] = [
 _STEPS = some.lists(some.lists(_ACTION, min_size=1, max_size=4), min_size=10, max_size=30)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * EXAMPLES, deadline=None)
 @given(_STEPS, some.randoms(use_true_random=False))
 def test_follow_step_by_step(steps: list[list[Action]], shuffle: random.Random) -> None:
     """A follower that folds each step's changes in any order has what the live state has, after each step."""
@@ -39,7 +41,7 @@ def test_follow_step_by_step(steps: list[list[Action]], shuffle: random.Random) 
         assert list(follower.orphans()) == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(_STEPS, some.randoms(use_true_random=False))
 def test_fold_everything_stored(steps: list[list[Action]], shuffle: random.Random) -> None:
     """All stored records, in the order of their kinds or any other, are the live state."""

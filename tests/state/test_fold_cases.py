@@ -19,6 +19,9 @@ from tests.state.snapshot import snapshot
 from tests.state.world import BOTH, CALLER, READ, Entry, World, entries_of, fold_all
 from xdr.generated import nfs4
 
+# As many as the profile says, fewer for `make quick`.
+EXAMPLES = settings.default.max_examples if settings.default is not None else 100
+
 PARENTS = {STREAM: HOLDER, SLOT: STREAM, OWNER: HOLDER, OPEN: HOLDER, RANGE: OPEN}
 
 
@@ -370,7 +373,7 @@ def test_open_of_another_owner_under_the_same_key() -> None:
     assert len(follower.state.filter.opens[key].locks or {}) == 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * EXAMPLES, deadline=None)
 @given(
     some.sampled_from(sorted(KINDS)), some.integers(0, 3), some.integers(0, 400), some.binary(max_size=40),
     some.booleans(), some.booleans(),

@@ -27,6 +27,9 @@ from statestore import (
     Why,
 )
 
+# As many as the profile says, fewer for `make quick`.
+EXAMPLES = settings.default.max_examples if settings.default is not None else 100
+
 BEGAN = 1000.0
 # The object b"own" waits for 5 s, holders from b"far" are waited for 60 s.
 IN_TIME, OVER = BEGAN + 29, BEGAN + 30
@@ -286,7 +289,7 @@ STEP = st.tuples(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * EXAMPLES, deadline=None)
 @given(st.lists(STEP, max_size=30))
 def test_never_two_that_conflict(steps: list[tuple[str, int, bytes, int, int, bool]]) -> None:
     """Whoever asks first and acts on None: no two opens and no two ranges that stand ever conflict."""

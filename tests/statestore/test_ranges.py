@@ -5,6 +5,9 @@ from hypothesis import strategies as st
 
 from statestore import TO_END, Range, RangeSet
 
+# As many as the profile says, fewer for `make quick`.
+EXAMPLES = settings.default.max_examples if settings.default is not None else 100
+
 # The model's object has so many bytes; the last of them stands for everything up to TO_END.
 SIZE = 24
 OWNERS = (b"a", b"b", b"c")
@@ -47,7 +50,7 @@ class ByteModel:
         return [found._replace(end=on_object(found.end)) for found in ranges]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=6 * EXAMPLES, deadline=None)
 @given(st.lists(STEP, max_size=50))
 def test_model(steps: list[tuple[str, bytes, int, int, bool]]) -> None:
     """Any sequence of requests gives what POSIX gives byte by byte, in the fewest ranges."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +56,7 @@ def imports_in(body: list[ast.stmt], package: str) -> Iterator[tuple[int, str]]:
                     yield node.lineno, f"{base}.{alias.name}"
 
 
+@cache
 def imports_of(file: Path) -> list[tuple[int, str]]:
     """Every import of the file."""
     tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
