@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 
 # What mypy checks, and the tests of what has no process, no connection and no file system of the host in it.
 TYPED := xdr statestore nfsd tests vagrant
-CORE := $(wildcard $(addprefix tests/,attributes compound durable state statestore style support xdr))
+CORE := $(wildcard $(addprefix tests/,attributes compound durable state statestore support xdr))
 
 .PHONY: serve test check unit process quick quick-check quick-test coverage versions kernel-setup bench clean help
 .DELETE_ON_ERROR:
@@ -72,7 +72,7 @@ check: $(VENV)/.installed-test
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/python -m xdr.compiler --check
 
-# Both halves at once: one is ruff and mypy, the other has the check of generated code among its tests. The many small
+# Both halves at once: one is ruff, mypy and the house style, the other the core. The many small
 # messages of test_generated.py are for the longer runs.
 quick: $(VENV)/.installed-test
 	@$(MAKE) --no-print-directory -j2 quick-check quick-test
@@ -81,6 +81,7 @@ quick-check:
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy $(TYPED)
+	@$(BIN)/pytest -q -m unit tests/style
 
 quick-test:
 	@$(BIN)/pytest -q -m unit --hypothesis-profile=quick $(CORE) --ignore=tests/xdr/test_generated.py
