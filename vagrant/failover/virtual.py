@@ -80,7 +80,7 @@ class Shell:
         return done.stdout
 
     def text(self, command: str, timeout_s: float = SSH_TIMEOUT_S) -> str:
-        """The same as text."""
+        """What a command printed, as text."""
         return self.output(command, timeout_s).decode(errors="replace")
 
     def python(self, program: str) -> str:
