@@ -72,8 +72,8 @@ check: $(VENV)/.installed-test
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/python -m xdr.compiler --check
 
-# Both halves at once: one is ruff, mypy and the house style, the other the core. The many small
-# messages of test_generated.py are for the longer runs.
+# Both halves at once: one is ruff, mypy and the house style, the other the core. The many small messages of
+# test_generated.py are for the longer runs.
 quick: $(VENV)/.installed-test
 	@$(MAKE) --no-print-directory -j2 quick-check quick-test
 
