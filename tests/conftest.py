@@ -41,7 +41,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Watch a unit test from its set-up to its tear-down."""
+    """Watch a unit test from its set-up to the end of its call.
+
+    Not its tear-down: with the last test of a kind ends what other tests had in common.
+    """
     watch = item.config.stash[WATCH]
     free = item.path.relative_to(TESTS).parts[0] in FREE_FOLDERS
     watch.test = item.nodeid if item.get_closest_marker(UNIT) and not free else None
@@ -49,3 +52,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return (yield)
     finally:
         watch.test = None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """What ends now may not be this test's own."""
+    item.config.stash[WATCH].test = None

@@ -34,6 +34,8 @@ DECODE_INTERVAL = 4
 OPENS_PER_REFRESH = 2
 _HEAD = struct.Struct(">6I")
 _WORD = struct.Struct(">I")
+# The message type of what nobody answers.
+_REPLY = _WORD.pack(1)
 _RPC_HEADER_MIN = 32
 _CREDENTIALS = tuple(
     authentic(body)
@@ -371,10 +373,13 @@ class Hostile:
         if sent_xid != xid and (slot := self._slot_of.pop(xid, None)) is not None:
             self._slot_of[sent_xid] = slot
         data = marked(message) if rng.random() < 0.97 else mutations.fragments(message, rng)
-        self._send(data, sent_xid)
+        answerable = None if message[4:8] == _REPLY else sent_xid
+        if answerable is None and (slot := self._slot_of.pop(sent_xid, None)) is not None:
+            self._free.append(slot)
+        self._send(data, answerable)
         self.figures.sent += 1
         if rng.random() < 0.01:
-            self._send(data, sent_xid)  # a retry on the same connection
+            self._send(data, answerable)  # a retry on the same connection
             self.figures.sent += 1
 
     async def _settle(self, at_most: int) -> None:
