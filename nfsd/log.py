@@ -121,10 +121,11 @@ class LogFile:
 class _Context:
     """What every line carries, and where lines go."""
 
-    __slots__ = ("_second", "clock_ns", "epoch", "file", "node", "now_s")
+    __slots__ = ("_second", "clock_ns", "epoch", "file", "level", "node", "now_s")
 
     def __init__(self) -> None:
         self.node = ""
+        self.level = "info"
         self.epoch = 0
         self.file = LogFile()
         self.clock_ns: Callable[[], int] = time.time_ns
@@ -160,9 +161,15 @@ def configure(
     rank = _RANKS[level]
     opened = LogFile(file)
     _context.file.close()
-    _context.file, _context.node, _context.clock_ns = opened, node, clock_ns
+    _context.file, _context.node, _context.clock_ns, _context.level = opened, node, clock_ns, level
     flags.debug, flags.info = rank <= logging.DEBUG, rank <= logging.INFO
     _configure_structlog(rank)
+
+
+def settings() -> dict[str, Any]:
+    """What another process of this server has to `configure` for one log: node, level, file (a text, or None)."""
+    file = _context.file.path
+    return {"node": _context.node, "level": _context.level, "file": str(file) if file is not None else None}
 
 
 def set_epoch(epoch: int) -> None:

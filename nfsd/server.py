@@ -23,6 +23,7 @@ from nfsd.exports import ExportError
 from nfsd.log import get_logger, limiter
 from nfsd.resume.edge import of_this_machine
 from nfsd.resume.exports import Exports
+from nfsd.resume.leave import finish
 from nfsd.resume.takeover import Taken, say_taken_over, take_over
 from nfsd.resume.turn import Phases, Turn
 from nfsd.rpc.connections import Connections
@@ -53,12 +54,12 @@ class Server:
         self.target = Target(config)
         self._config = config
         self._edge = of_this_machine()
-        self._exports = Exports(config, self._edge)
         self._open_store = open_store
         self._listeners = list(listeners or ())
         self._lock = lock
         self._turn: Turn | None = None
         self._faults = Faults()
+        self._exports = Exports(config, self._edge, self._faults.keeper_lost)
         self._pulse = Pulse(config.cluster.pause_max_s, self._faults.fenced) if config.cluster is not None else None
         self._check = self._pulse.check if self._pulse is not None else None
         self._outbox: Outbox | None = None
@@ -179,14 +180,13 @@ class Server:
     async def let_go(self, limit_s: float) -> None:
         """Finish what runs within `limit_s`, make everything durable, and close the store and the exports.
 
-        Connections stay open, and nobody reads what arrives on them. Raises TimeoutError: then something may
-        still run, and nothing is closed.
+        Connections stay open, and nobody reads what arrives on them. Raises TimeoutError; then nothing is closed.
         """
         if self._reaper is not None:
             self._reaper.cancel()
-        if self._connections is not None:
-            await self._connections.run_dry(limit_s)
         taken, outbox = self._taken, self._outbox
+        if self._connections is not None:
+            await finish(self._connections, taken, limit_s, alone=self._config.cluster is None)
         if taken is not None:
             taken.engine.in_doubt.close()
         if self._threads is not None:

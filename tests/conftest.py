@@ -29,9 +29,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each test its marks."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
-        if not any(item.get_closest_marker(kind) for kind in KINDS):
-            item.add_marker(kind_of(item.path, getattr(item, "originalname", item.name), fixtures))
         parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if not any(item.get_closest_marker(kind) for kind in KINDS):
+            item.add_marker(kind_of(item.path, getattr(item, "originalname", item.name), fixtures, parameters))
         if item.get_closest_marker(ROOT) and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="acting as other users needs root"))
         # These look after themselves: they can say more of what is missing.

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from nfsd.admin import report
 from nfsd.admin.blackouts import BlackoutCommands
 from nfsd.admin.control import Resuming
 from nfsd.admin.metrics import Snapshot
+from nfsd.apart.tasks import outcome
 from nfsd.compound.engine import Engine
 from nfsd.config import Config
 from nfsd.log import get_logger
@@ -136,7 +138,9 @@ class Target:
     def blackout(self, action: str, arguments: dict[str, Any]) -> Any:
         """What `understudy blackout` asks for.  Raises ControlError."""
         parts = self._served()
-        return parts.blackouts().run(action, arguments)
+        work = partial(parts.blackouts().run, action, arguments)
+        # It may look at files, and so have to wait for a tree that is served apart.
+        return outcome(work) if parts.taken.engine.puts_aside else work()
 
     def metrics(self) -> Snapshot:
         """The figures at this moment."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from nfsd.apart import start
 from nfsd.compound.engine import Engine
 from nfsd.compound.evaluate import Compound
 from nfsd.rpc.connection import Connection
@@ -19,13 +20,14 @@ class Dispatcher:
     `check` is called first; it MUST NOT return when this process may not serve any more.
     """
 
-    __slots__ = ("_engine", "_counters", "_now", "_check")
+    __slots__ = ("_engine", "_counters", "_now", "_check", "_puts_aside")
 
     def __init__(self, engine: Engine, check: Callable[[], None] | None = None) -> None:
         self._engine = engine
         self._counters = engine.counters
         self._now = engine.now
         self._check = check
+        self._puts_aside = engine.puts_aside
 
     def dispatch(self, connection: Connection, call: Call) -> None:
         """Run one call; its reply leaves when it may."""
@@ -35,4 +37,8 @@ class Dispatcher:
         if call.procedure == PROC_NULL:
             connection.reply(call.xid, [])
             return
-        Compound(self._engine, connection, call, self._now()).run()
+        compound = Compound(self._engine, connection, call, self._now())
+        if self._puts_aside:
+            start(compound.run, compound.still_wanted)
+        else:
+            compound.run()

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from nfsd.compound.in_doubt import InDoubt
 from nfsd.counters import Counters
 from nfsd.durable.faults import Faults
-from nfsd.durable.outbox import Outbox
+from nfsd.durable.outbox import Destination, Outbox
 from nfsd.durable.threads import Threads
 from nfsd.services import Services
-from nfsd.state.reply_cache import ReplyCache
+from nfsd.state.reply_cache import Key, ReplyCache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +36,10 @@ class Engine:
     now: Callable[[], float]
     file_ns: Callable[[], int]
     in_doubt: InDoubt = field(default_factory=InDoubt)
+    under_way: dict[Key, list[tuple[Destination, int]]] = field(default_factory=dict)
+    """NFSv4.0 requests that may be put aside, each with where it was sent again meanwhile, and its xid there."""
+
+    @property
+    def puts_aside(self) -> bool:
+        """Whether a request may have to wait in the middle of an operation, for a tree that is served apart."""
+        return self.services.namespace.has_apart

@@ -11,12 +11,17 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
+from nfsd.apart import start
 from nfsd.compound.decode import decode
 from nfsd.compound.engine import Engine
 from nfsd.compound.intent import Intent, encode_intent, intent_key
 from nfsd.compound.reply import REPLY_SIZE_UNLIMITED, check_size, fit, head
+from nfsd.durable.outbox import Destination
+from nfsd.durable.threads import Done
 from nfsd.errors import Nfs4Error, Replay, ReplayedResult, RetryWaits, Undecidable, status_name, status_of
 from nfsd.log import flags, get_logger, limiter
 from nfsd.ops.once import Before
@@ -131,6 +136,8 @@ class Compound(Request):
             self.operation.handler(self, args)
         else:
             self._duplicate_key = key_of(self.connection.address, self.call.xid, self.call.data)
+            if self._engine.puts_aside:
+                self._engine.under_way[self._duplicate_key] = []
         resolve = self.services.namespace.resolve
         try:
             self.current = resolve(kept.current) if kept.current else None
@@ -170,7 +177,21 @@ class Compound(Request):
             if reply is not None:
                 self._replay(reply)
                 return
+            if self._engine.puts_aside and self._is_under_way():
+                return
         self.go_on()
+
+    def _is_under_way(self) -> bool:
+        """NFSv4.0: whether this is a request that was put aside, sent again; it is answered with the first one then."""
+        key = self._duplicate_key
+        assert key is not None
+        under_way = self._engine.under_way
+        retries = under_way.get(key)
+        if retries is None:
+            under_way[key] = []
+            return False
+        retries.append((self.connection, self.call.xid))
+        return True
 
     def _refuse_garbage(self, why: str) -> None:
         """Answer a COMPOUND that does not decode."""
@@ -201,7 +222,7 @@ class Compound(Request):
                 if operation.needs_node and self.current is None:
                     raise Nfs4Error(nfs4.NFS4ERR_NOFILEHANDLE, "no current file handle")
                 if in_doubt and operation.modifies:
-                    if self._engine.in_doubt.parks(self.current, self.saved, self.go_on):
+                    if self._engine.in_doubt.parks(self.current, self.saved, self._go_on_later):
                         self._settle()
                         return
                 operation.calls += 1
@@ -261,7 +282,31 @@ class Compound(Request):
             else:
                 self._wait(operation, steps, more)
 
-        self._engine.threads.run(wait.work, done)
+        self._carry_out(wait.work, done, apart=wait.apart)
+
+    def _carry_out(self, work: Callable[[], Any], done: Done, *, apart: bool) -> None:
+        """Have work done in a thread, in a task where its trees are served `apart`; then `done`, which may wait."""
+        if apart:
+            start(partial(_do, work, done), self.still_wanted)
+        elif self._engine.puts_aside:
+            self._engine.threads.run(
+                work, lambda value, error: start(partial(done, value, error), self.still_wanted)
+            )  # fmt: skip
+        else:
+            self._engine.threads.run(work, done)
+
+    def _go_on_later(self) -> None:
+        """Go on, from outside of any request's evaluation."""
+        if self._engine.puts_aside:
+            start(self.go_on, self.still_wanted)
+        else:
+            self.go_on()
+
+    def still_wanted(self) -> None:
+        """Whether anybody is left for whom to go on, after the request was put aside.  Raises Nfs4Error(EXPIRED)."""
+        client = self.client
+        if client is not None and self.state.clients.by_id.get(client.clientid) is not client:
+            raise Nfs4Error(nfs4.NFS4ERR_EXPIRED, "the client was removed while its request waited")
 
     def _resume(self, operation: Operation, outcome: Any, error: Exception | None) -> None:
         """An operation that had to wait has ended: add its result and go on with the next one."""
@@ -302,7 +347,9 @@ class Compound(Request):
     def _fail(self, operation: Operation, error: Exception) -> None:
         """Append a failed result; the evaluation ends with it."""
         if isinstance(error, ReplayedResult):
-            self.owner = None
+            if self.owner is not None:
+                self.owner.asker = None
+                self.owner = None
             self.status = error.status
             self.results += [_TWO.pack(operation.number, error.status), error.result]
             self.reply_size += 8 + len(error.result)
@@ -335,6 +382,7 @@ class Compound(Request):
         """Keep an NFSv4.0 owner's seqid and last reply, which begins at `first` (RFC 7530 9.1.7)."""
         assert self.owner is not None
         owner, self.owner = self.owner, None
+        owner.asker = None
         handle = self.current.handle if self.current is not None else b""
         owners.remember(self.changes, owner, operation.number, status, b"".join(self.results[first:])[8:], handle)
 
@@ -353,6 +401,7 @@ class Compound(Request):
         nodes, self._unsynced = self._unsynced, None
         in_doubt = self._engine.in_doubt
         in_doubt.begin(nodes)
+        apart = {node for node in nodes if node.fs.apart}
 
         def done(_value: Any, error: BaseException | None) -> None:
             if error is not None:
@@ -360,7 +409,16 @@ class Compound(Request):
             self._reply()
             in_doubt.end(nodes)
 
-        self._engine.threads.run(lambda: self._sync(nodes), done)
+        def near_done(_value: Any, error: BaseException | None) -> None:
+            if error is not None or not apart:
+                done(None, error)
+            else:
+                self._carry_out(lambda: self._sync(apart), done, apart=True)
+
+        if nodes != apart:
+            self._carry_out(lambda: self._sync(nodes - apart), near_done, apart=False)
+        else:
+            near_done(None, None)
 
     def _settle(self) -> None:
         """Before this request waits: nothing of what it has changed is in doubt any more."""
@@ -404,10 +462,13 @@ class Compound(Request):
         if flags.debug:
             self._log()
         outbox.send(self.connection, self.call.xid, body, ticket)
-        if slot is not None and slot.retries:
+        retries: Sequence[tuple[Destination, int]] = ()
+        if slot is not None:
             retries, slot.retries = slot.retries, []
-            for connection, xid in retries:
-                outbox.send(connection, xid, body, ticket)
+        elif engine.under_way and self._duplicate_key is not None:
+            retries = engine.under_way.pop(self._duplicate_key, ())
+        for connection, xid in retries:
+            outbox.send(connection, xid, body, ticket)
 
     def _log(self) -> None:
         operations = " ".join(operation.name for operation, _ in self.operations[: self.index + 1])
@@ -421,3 +482,13 @@ class Compound(Request):
             operations=operations,
             status=status_name(self.status),
         )
+
+
+def _do(work: Callable[[], Any], done: Done) -> None:
+    """What a pool of threads does with work, in a task."""
+    try:
+        value = work()
+    except Exception as error:
+        done(None, error)
+    else:
+        done(value, None)

@@ -46,6 +46,11 @@ class Faults:
         log.critical("sync.failed", reason=f"{error}; make room or repair the disk, start again")
         self._stop(EXIT_FAULT)
 
+    def keeper_lost(self, reason: str) -> NoReturn:
+        """What a tree's keeper was doing may be done or not, and only the next start asks: stop."""
+        log.critical("keeper.lost", reason=reason)
+        self._stop(EXIT_FAULT)
+
     def fault(self, operation: str, peer: str, error: BaseException, *, harmless: bool) -> None:
         """A fault of ours in an operation.  In the middle of a change nobody knows what memory holds: stop.
 

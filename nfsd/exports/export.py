@@ -63,6 +63,11 @@ class Export:
             return self.options.read_only
         return all(options.read_only for _match, options in self.clients)
 
+    @property
+    def apart(self) -> bool | None:
+        """Whether it is served apart, None where its kind of file system decides."""
+        return self.options.apart
+
     def options_for(self, address: str) -> Options | None:
         """Return what holds for a client by its address, None when the export is not for it."""
         try:
@@ -120,6 +125,8 @@ def _read(spec: ExportText, resolver: Resolver) -> _Read:
         own = parse_options(client.options, options)
         if own.fsid != options.fsid:
             raise ExportError(f"fsid={own.fsid} is not allowed for one client: give it to the whole export")
+        if own.apart != options.apart:
+            raise ExportError("apart and noapart are not allowed for one client: give it to the whole export")
         if own.blackout_s != options.blackout_s:
             raise ExportError("blackout= is not allowed for one client of an export: use a [[client]] table")
         clients.append((ClientMatch(client.match, resolver), own))

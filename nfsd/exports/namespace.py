@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from nfsd.apart import Keepers
+from nfsd.apart.tree import ApartFileSystem
 from nfsd.exports.export import Export
 from nfsd.exports.options import AUTH_SYS, ExportError, Options
 from nfsd.vfs import credentials, kernelmode
@@ -19,6 +21,7 @@ from nfsd.vfs.objects import Commit
 from nfsd.vfs.opener import Opener
 from nfsd.vfs.pseudo import PseudoFileSystem, fileid_of
 from nfsd.vfs.tablemode import TableFileSystem
+from statestore import ChangeSet
 
 Handles = Literal["auto", "kernel", "table"]
 
@@ -29,14 +32,14 @@ class Namespace:
     `secret` is the cluster's, `rows` are the store's NAME records as (key, value), and `commit` takes the
     ChangeSet of a row; both serve `handles="table"`. Without `commit` its handles die with the process. `opener`
     opens every export's tree in place of the directories of this machine, for which `handles`, `rows` and `commit`
-    are (nfsd.vfs.memory has one).
+    are (nfsd.vfs.memory has one). `keepers` makes the trees that are to be served apart; `open_apart` opens those.
     """
 
     def __init__(
         self, exports: Sequence[Export], secret: bytes, *, handles: Handles = "auto",
         rows: Iterable[tuple[bytes, bytes]] = (), commit: Commit | None = None, born_ns: int = 0,
         node_limit: int = NODE_COUNT_MAX, path_fd_limit: int | None = None, data_fd_limit: int | None = None,
-        opener: Opener | None = None,
+        opener: Opener | None = None, keepers: Keepers | None = None,
     ) -> None:  # fmt: skip
         credentials.configure()
         self.exports = list(exports)
@@ -47,6 +50,9 @@ class Namespace:
         self._commit: Commit = commit or (lambda _changes: None)
         self._handles = handles
         self._opener: Opener = opener or self._open_directory
+        self._keepers = keepers
+        self._secret = secret
+        self._apart: list[ApartFileSystem] = []
         self._nodes = self.cache.nodes
         self._trees: dict[int, FileSystem] = {}
         self.pseudo: PseudoFileSystem | None = None
@@ -55,24 +61,32 @@ class Namespace:
             raise ExportError("an export at / leaves no place for others: give it another pseudo path")
         try:
             if at_root:
-                self._root = self._open(at_root[0], None, None).root
+                self._top = self._open(at_root[0], None, None)
             else:
-                self._root = self._build_pseudo(born_ns)
+                self._top = self._build_pseudo(born_ns)
         except BaseException:
             self.close()
             raise
         self._rows.clear()
 
-    def _build_pseudo(self, born_ns: int) -> Node:
+    def _build_pseudo(self, born_ns: int) -> FileSystem:
         paths = [export.pseudo for export in self.exports]
         pseudo = self.pseudo = PseudoFileSystem(paths, self.cache, self._codec, born_ns=born_ns)
         for export in self.exports:
             tree = self._open(export, pseudo.parent_of(export.pseudo), fileid_of(export.pseudo))
-            pseudo.cover(export.pseudo, tree.root)
-        return pseudo.root
+            pseudo.cover(export.pseudo, tree)
+        return pseudo
 
     def _open(self, export: Export, parent: Node | None, junction: int | None) -> FileSystem:
-        tree = self._opener(export, self.cache, self._codec, parent=parent, junction_fileid=junction)
+        tree: FileSystem
+        if self._keepers is not None and self._keepers.wanted(export):
+            tree = self._keepers.tree(
+                export, self._secret, self._handles, commit=self._commit_of_keeper, parent=parent,
+                junction_fileid=junction,
+            )  # fmt: skip
+            self._apart.append(tree)
+        else:
+            tree = self._opener(export, self.cache, self._codec, parent=parent, junction_fileid=junction)
         self._trees[export.id] = tree
         return tree
 
@@ -87,9 +101,31 @@ class Namespace:
             export, cache, codec, rows=self._rows, commit=self._commit, parent=parent, junction_fileid=junction_fileid
         )  # fmt: skip
 
+    def _commit_of_keeper(self, changes: ChangeSet) -> None:
+        self._commit(changes)
+
+    def open_apart(self, rows: list[tuple[bytes, bytes]], commit: Commit | None, wait_s: float) -> None:
+        """Open the trees that are served apart; who needs longer than `wait_s` holds up those alone who use it.
+
+        Raises OSError where there is no such directory.
+        """
+        self._commit = commit or self._commit
+        for tree in self._apart:
+            tree.open(rows, wait_s)
+
+    def leave_apart(self) -> None:
+        """Close the trees that are served apart, whatever waits for them: nothing that does will go on."""
+        for tree in self._apart:
+            tree.close()
+
+    @property
+    def has_apart(self) -> bool:
+        """Whether any tree is served apart."""
+        return bool(self._apart)
+
     def root(self) -> Node:
         """Return the node that PUTROOTFH names."""
-        return self._root
+        return self._top.root
 
     def resolve(self, handle: bytes) -> Node:
         """Return the node of a wire handle. Raises BadHandle, StaleHandle."""
@@ -107,18 +143,24 @@ class Namespace:
         if version == PSEUDO:
             raise StaleHandle("no such directory above the exports")
         tree = self._trees.get(export_id)
+        if tree is not None:
+            tree.ready()
         if tree is None or tree.handle_version != version:
             raise StaleHandle("no such export, or its handles are of another kind now")
         return tree.resolve(handle, body)
 
     def export_of(self, handle: bytes) -> Export | None:
         """Return the export that a handle belongs to; None above the exports, and for what is no handle."""
+        tree = self.tree_of(handle)
+        return tree.export if tree is not None else None
+
+    def tree_of(self, handle: bytes) -> FileSystem | None:
+        """Return the tree of the export that a handle belongs to; None above the exports, and for what is no handle."""
         try:
             _version, export_id, _body = self._codec.decode(handle)
         except BadHandle:
             return None
-        tree = self._trees.get(export_id)
-        return tree.export if tree is not None else None
+        return self._trees.get(export_id)
 
     def options(self, node: Node, address: str) -> Options | None:
         """Return what holds for a client on a node's export; None when it is not for that client.
@@ -146,7 +188,7 @@ class Namespace:
 
     def modes(self) -> list[tuple[Export, str]]:
         """Return each export with how its objects are found again, "kernel" or "table"."""
-        return [(tree.export, tree.mode_name) for tree in self._trees.values()]
+        return [(tree.export, tree.mode_name) for tree in self._trees.values() if tree.mode_name != "none"]
 
     @property
     def acts_as_caller(self) -> bool:

@@ -18,7 +18,8 @@ _ID_MAX: Final = _INVALID_ID - 1
 _FLAVOURS: Final = {"sys": AUTH_SYS, "none": AUTH_NONE}
 _LATER: Final = ("krb5", "krb5i", "krb5p")
 _ALLOWED: Final = (
-    "rw, ro, root_squash, no_root_squash, all_squash, anonuid=, anongid=, secure, insecure, sec=, fsid=, blackout="
+    "rw, ro, root_squash, no_root_squash, all_squash, anonuid=, anongid=, secure, insecure, sec=, fsid=, blackout=,"
+    " apart, noapart"
 )
 _NUMBER: Final = re.compile(r"[0-9]{1,10}")
 
@@ -34,7 +35,8 @@ class Options:
     """What holds for the clients of one export. `flavours` are RPC authentication flavours, best first.
 
     `fsid` is the export's number where one was given, 1 to 255; `blackout_s` how long its files wait for their
-    holders after a start, in seconds, None for as long as the server says.
+    holders after a start, in seconds, None for as long as the server says. `apart` is whether a process of its own
+    makes its system calls, None where its kind of file system decides.
     """
 
     read_only: bool = False
@@ -45,6 +47,7 @@ class Options:
     flavours: tuple[int, ...] = (AUTH_SYS,)
     fsid: int | None = None
     blackout_s: int | None = None
+    apart: bool | None = None
 
     def anonymous(self) -> Credentials:
         """Return whom callers without an identity act as (AUTH_NONE)."""
@@ -98,6 +101,8 @@ def _with_flag(options: Options, name: str) -> Options:
             return replace(options, squash="none")
         case "all_squash":
             return replace(options, squash="all")
+        case "apart" | "noapart":
+            return replace(options, apart=name == "apart")
         case _:
             raise _unknown(name)
 

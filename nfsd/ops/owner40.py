@@ -21,6 +21,8 @@ def open_owner(c: Request, client: Client, name: bytes, seqid: int) -> SeqidOwne
     One that was never confirmed starts anew, unless this is its last OPEN again (RFC 7530 9.1.11).
     """
     owner = client.open_owners.get(name)
+    if owner is not None:
+        _require_idle(owner)
     if owner is not None and not owner.confirmed and owner.seqid is not None:
         if seqid == owner.seqid:
             return owner
@@ -46,8 +48,16 @@ def begin(c: Request, owner: SeqidOwner, seqid: int) -> None:
         if owner.handle and owner.status == nfs4.NFS4_OK and owner.operation == nfs4.OP_OPEN:
             c.set_node(c.services.namespace.resolve(owner.handle))
         raise ReplayedResult(owner.status, owner.result)
+    _require_idle(owner)
     owners.begin(owner, seqid)
+    owner.asker = c
     c.owner = owner
+
+
+def _require_idle(owner: SeqidOwner) -> None:
+    """Raise Nfs4Error DELAY while another request of this owner is put aside (RFC 7530 9.1.7 has one at a time)."""
+    if owner.asker is not None:
+        raise Nfs4Error(nfs4.NFS4ERR_DELAY, "another request of this owner is under way")
 
 
 def lock_owner(c: Request, client: Client, name: bytes) -> SeqidOwner:

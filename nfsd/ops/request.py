@@ -32,12 +32,16 @@ class Wait:
 
 
 class Thread(Wait):
-    """Wait for work that a thread does; the operation goes on with what the work returns or raises."""
+    """Wait for work that a thread does; the operation goes on with what the work returns or raises.
 
-    __slots__ = ("work",)
+    `apart`: the work is on trees that are served apart, so that it waits by itself and needs no thread.
+    """
 
-    def __init__(self, work: Callable[[], Any]) -> None:
+    __slots__ = ("work", "apart")
+
+    def __init__(self, work: Callable[[], Any], *, apart: bool = False) -> None:
         self.work = work
+        self.apart = apart
 
 
 Steps = Generator[Wait, Any, Any]
@@ -47,7 +51,7 @@ Steps = Generator[Wait, Any, Any]
 def busy_while(nodes: tuple[Node, ...], work: Callable[[], Any]) -> Steps:
     """Run `work` in a thread with the nodes' descriptors kept open; returns its result."""
     with Busy(*nodes):
-        return (yield Thread(work))
+        return (yield Thread(work, apart=any(node.fs.apart for node in nodes)))
 
 
 class Request(Asker):

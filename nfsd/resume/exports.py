@@ -6,9 +6,12 @@ Owns the namespace until the takeover has it.  Must not know how an export keeps
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
+from nfsd.apart import Keepers
 from nfsd.config import Config
 from nfsd.exports import Namespace, parse_exports
+from nfsd.exports.export import Export
 from nfsd.log import get_logger
 from nfsd.resume.edge import Edge
 from nfsd.resume.load import Rows
@@ -17,21 +20,33 @@ from statestore import ChangeSet, read_secret
 
 log = get_logger()
 
+WAIT_S = 10.0
+"""How long a start waits for a file system that is served apart; it may only be slow."""
+PREPARED_WAIT_S = 0.02
+"""The same where a keeper stands ready: then only the keeper before it, or the file system, can be in the way."""
+
 Commit = Callable[[ChangeSet], None]
 
 
 class Exports:
     """The configured exports, opened once."""
 
-    def __init__(self, config: Config, edge: Edge) -> None:
+    def __init__(self, config: Config, edge: Edge, lost: Callable[[str], None]) -> None:
+        """`lost` is called when the keeper of a tree that is served apart has ended; it MUST NOT return."""
         self._config = config
+        self._keepers = Keepers(config.control, lost)
         self._edge = edge
         self._prepared: tuple[bytes, Namespace] | None = None
+
+    @cached_property
+    def _parsed(self) -> list[Export]:
+        return parse_exports(self._config.exports)
 
     def prepare(self) -> None:
         """Open them now, if none needs the store's rows.  Raises StoreError, ExportError, OSError."""
         config = self._config
-        if config.handles != "table" and all(kernelmode.usable(str(each.path)) for each in config.exports):
+        near = [export for export in self._parsed if not self._keepers.wanted(export)]
+        if config.handles != "table" and all(kernelmode.usable(export.path) for export in near):
             secret = read_secret(config.state)
             self._prepared = secret, self._open(secret, [], _refuse)
 
@@ -46,6 +61,7 @@ class Exports:
             prepared[1].close()
             prepared = None
         namespace = prepared[1] if prepared is not None else self._open(secret, rows, commit)
+        namespace.open_apart(rows, commit, PREPARED_WAIT_S if prepared is not None else WAIT_S)
         namespace.adopt_thread()
         for export, mode in namespace.modes():
             log.info("export.opened", path=export.path, pseudo=export.pseudo, handles=mode)
@@ -57,12 +73,13 @@ class Exports:
 
     def _open(self, secret: bytes, rows: Rows, commit: Commit) -> Namespace:
         return Namespace(
-            parse_exports(self._config.exports),
+            self._parsed,
             secret,
             handles=self._config.handles,  # type: ignore[arg-type]
             rows=rows,
             commit=commit,
             born_ns=self._edge.wall_ns(),
+            keepers=self._keepers,
         )
 
 

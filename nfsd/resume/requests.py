@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
+from functools import partial
 
+from nfsd.apart import start
 from nfsd.compound.engine import Engine
 from nfsd.compound.evaluate import Compound
 from nfsd.compound.intent import Intent, session_of
@@ -62,6 +64,8 @@ class Interrupted:
     def finish(self, entries: list[tuple[bytes, bytes]], damaged: Iterable[bytes] = ()) -> None:
         """Carry on every request whose intent is stored (keys and values); all is durable on return.
 
+        Those on a tree that is served apart may be put aside, and nobody else works on the tree before them.
+
         `damaged` are the keys of intents that were lost: nobody can tell what they were about.
 
         Those that may or may not have changed a file system come first: one at most at `process`, because every intent
@@ -91,7 +95,10 @@ class Interrupted:
                 )
                 self._give_up(key)
         for intent in sorted(intents, key=lambda each: not each.kept.undecided):
-            self._carry_on(intent)
+            if self._engine.puts_aside:
+                start(partial(self._carry_on, intent))
+            else:
+                self._carry_on(intent)
 
     def _carry_on(self, intent: Intent) -> None:
         kept = intent.kept

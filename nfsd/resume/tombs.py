@@ -5,12 +5,15 @@ Owns the sweep at the start and what is to be freed later.  Must not know how a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
+from nfsd.apart import start
 from nfsd.durable.outbox import Outbox
 from nfsd.exports import Namespace
 from nfsd.log import get_logger
 from nfsd.state.tables import State
+from nfsd.vfs.interface import FileSystem
 from statestore import PENDING, ChangeSet
 
 log = get_logger()
@@ -40,26 +43,37 @@ class Tombs:
         held.forsaken.clear()
         if changes:
             self._outbox.commit_now(changes)
-        self._clear_up()
+        for tree in self._namespace.trees():
+            self._on(tree, partial(self._clear_up, tree))
         for handle in held.pending:
-            try:
-                self._namespace.resolve(handle).pinned = True
-            except OSError as error:
-                log.error("tomb.missing", handle=handle.hex(), reason=str(error))
+            self._on(self._namespace.tree_of(handle), partial(self._pin, handle))
 
-    def _clear_up(self) -> None:
+    def _on(self, tree: FileSystem | None, work: Callable[[], None]) -> None:
+        """Work on a tree, if it is served apart in a task: it may not answer for long."""
+        if tree is not None and tree.apart:
+            start(work)
+        else:
+            work()
+
+    def _pin(self, handle: bytes) -> None:
+        try:
+            self._namespace.resolve(handle).pinned = True
+        except OSError as error:
+            log.error("tomb.missing", handle=handle.hex(), reason=str(error))
+
+    def _clear_up(self, tree: FileSystem) -> None:
         """Remove the tombs that no record speaks of, but for those that a damaged record may have spoken of."""
         held = self._state.filter
         changes = ChangeSet()
-        for tree in self._namespace.trees():
-            for identity in tree.buried():
-                handle = tree.handle_of(identity)
-                if handle in held.pending:
-                    continue
-                if self._state.spares_tombs and held.is_held(handle):
-                    held.keep_pending(handle, changes)
-                else:
-                    tree.unbury(identity)
+        tree.ready()
+        for identity in tree.buried():
+            handle = tree.handle_of(identity)
+            if handle in held.pending:
+                continue
+            if self._state.spares_tombs and held.is_held(handle):
+                held.keep_pending(handle, changes)
+            else:
+                tree.unbury(identity)
         if changes:
             self._outbox.commit_now(changes)
 
@@ -68,7 +82,8 @@ class Tombs:
         forsaken = self._state.filter.forsaken
         for handle in [handle for handle in forsaken if changes.has(PENDING, handle)]:
             forsaken.discard(handle)
-            self._outbox.afterwards(ticket, partial(self._free, handle))
+            free = partial(self._on, self._namespace.tree_of(handle), partial(self._free, handle))
+            self._outbox.afterwards(ticket, free)
 
     def _free(self, handle: bytes) -> None:
         """Free a file that nobody has open any more, unless somebody has opened it again by its handle."""

@@ -90,5 +90,9 @@ def _reap_owners(state: State, client: Client, now: float, changes: ChangeSet) -
     """Forget NFSv4.0 owners without opens and locks that have been idle for a lease time."""
     if not client.family:
         for owner in (*client.open_owners.values(), *client.lock_owners.values()):
-            if not owner.users and now - max(owner.used, state.filter.began) > state.clients.lease_time_s:
+            if (
+                not owner.users
+                and owner.asker is None
+                and now - max(owner.used, state.filter.began) > state.clients.lease_time_s
+            ):
                 owners.forget(state, changes, owner)

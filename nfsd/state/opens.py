@@ -117,5 +117,5 @@ def release(state: State, changes: ChangeSet, held: OpenState) -> None:
     node = held.node
     if node is not None:
         node.opens -= 1
-        if not node.opens and (node.pinned or node.read_fd >= 0 or node.write_fd >= 0):
+        if not node.opens and (node.pinned or node.read_fd >= 0 or node.write_fd >= 0 or node.fs.apart):
             node.fs.release(node)

@@ -17,7 +17,7 @@ import os
 import stat as stat_bits
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, Final, Protocol
 
 HANDLE_SIZE_MAX: Final = 64
 """Bytes of a wire handle: what DESIGN.md section 9 allows; NFS4_FHSIZE would be 128 (RFC 8881 3.1)."""
@@ -170,7 +170,8 @@ class FileSystem:
     that a file may have here (RFC 8881 5.8.2.14); `has_xattrs` and `read_only` hold for all clients (an export may
     still be read-only for some of them); `keeps_open` says that an open node's descriptors could not be opened again
     at will; `keeps_unlinked`, that `bury` can make an open file outlive its names and the process. `handle_version`
-    is what its handles begin with (handles.py), and `mode_name` the word for how objects are found by them.
+    is what its handles begin with (handles.py), and `mode_name` the word for how objects are found by them. `apart`
+    says that another process carries its calls out (nfsd.apart), so that one may take as long as it likes.
     """
 
     export: Any = None
@@ -181,9 +182,13 @@ class FileSystem:
     has_xattrs: bool = False
     keeps_open: bool = False
     keeps_unlinked: bool = False
-    mode_name: ClassVar[str] = "none"
-    handle_version: ClassVar[int] = 0
+    apart: bool = False
+    mode_name: str = "none"
+    handle_version: int = 0
     root: Node
+
+    def ready(self) -> None:
+        """Wait until the tree can be used; where it is `apart` that may be long."""
 
     def lookup(self, node: Node, name: bytes, cred: Credentials) -> Node:
         """Return the child of a directory that has this name; symbolic links are not followed."""

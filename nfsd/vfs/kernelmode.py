@@ -11,7 +11,6 @@ import os
 import stat as stat_bits
 import sys
 from collections.abc import Iterator
-from typing import ClassVar
 
 from nfsd.log import get_logger
 from nfsd.vfs import credentials, syscalls
@@ -52,8 +51,8 @@ def usable(path: str) -> bool:
 class KernelFileSystem(PosixFileSystem):
     """An export whose handles are the kernel's."""
 
-    handle_version: ClassVar[int] = KERNEL
-    mode_name: ClassVar[str] = "kernel"
+    handle_version = KERNEL
+    mode_name = "kernel"
     _tombs: Tombs | None = None
 
     def lookup(self, node: Node, name: bytes, cred: Credentials) -> Node:

@@ -14,7 +14,7 @@ import os
 import stat as stat_bits
 import struct
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Final
+from typing import Final
 
 from nfsd.vfs.cache import NodeCache
 from nfsd.vfs.handles import MEMORY, HandleCodec
@@ -59,8 +59,8 @@ def opening(trees: Mapping[str, MemoryTree]) -> Opener:
 class MemoryFileSystem(MemoryAttributes):
     """One export's tree, as one process has it: a tree MUST be opened once at a time."""
 
-    handle_version: ClassVar[int] = MEMORY
-    mode_name: ClassVar[str] = "memory"
+    handle_version = MEMORY
+    mode_name = "memory"
     has_xattrs = True
 
     def __init__(

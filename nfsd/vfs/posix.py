@@ -39,7 +39,9 @@ _PERMISSION_BITS: Final = (os.R_OK, os.W_OK, os.X_OK)
 
 
 class PosixFileSystem(DescriptorData):
-    """One export's tree."""
+    """One export's tree; its nodes are of `node_type`."""
+
+    node_type: type[Node] = Node
 
     def __init__(
         self, export: Exported, cache: NodeCache, codec: HandleCodec, *, parent: Node | None = None,
@@ -118,7 +120,7 @@ class PosixFileSystem(DescriptorData):
             except OSError:
                 os.close(fd)
                 raise
-            node = self._cache.add(Node(handle, self, kind, key))
+            node = self._cache.add(self.node_type(handle, self, kind, key))
         self._by_key[key] = node
         node.recent = True
         self._cache.install_path(node, fd)

@@ -11,7 +11,7 @@ import os
 import stat as stat_bits
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import ClassVar, Final
+from typing import Final
 
 from nfsd.vfs.cache import NodeCache
 from nfsd.vfs.handles import PSEUDO, HandleCodec
@@ -36,8 +36,8 @@ class PseudoFileSystem(FileSystem):
 
     export = None
     read_only = True
-    mode_name: ClassVar[str] = "pseudo"
-    handle_version: ClassVar[int] = PSEUDO
+    mode_name = "pseudo"
+    handle_version = PSEUDO
 
     def __init__(self, paths: list[str], cache: NodeCache, codec: HandleCodec, *, born_ns: int) -> None:
         """`paths` are the exports' pseudo paths, none beneath another. `born_ns` becomes every time shown."""
@@ -45,7 +45,7 @@ class PseudoFileSystem(FileSystem):
         self._paths: dict[Node, str] = {}
         self._nodes: dict[str, Node] = {}
         self._children: dict[str, list[bytes]] = {"/": []}
-        self._covers: dict[str, Node] = {}
+        self._covers: dict[str, FileSystem] = {}
         self._stats: dict[Node, os.stat_result] = {}
         for path in sorted(paths):
             self._plant(path)
@@ -72,14 +72,15 @@ class PseudoFileSystem(FileSystem):
         """Return the directory that holds a pseudo path."""
         return self._nodes[path.rsplit("/", 1)[0] or "/"]
 
-    def cover(self, path: str, root: Node) -> None:
+    def cover(self, path: str, tree: FileSystem) -> None:
         """Let an export's root take the place of a directory."""
-        self._covers[path] = root
+        self._covers[path] = tree
 
     def lookup(self, node: Node, name: bytes, cred: Credentials) -> Node:
         """Return a directory, or the root of the export that covers it."""
         path = self._paths[node].rstrip("/") + "/" + os.fsdecode(name)
-        found = self._covers.get(path) or self._nodes.get(path)
+        covered = self._covers.get(path)
+        found = covered.root if covered is not None else self._nodes.get(path)
         if found is None or b"/" in name:
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
         return found

@@ -12,7 +12,7 @@ import os
 import stat as stat_bits
 import struct
 from collections.abc import Iterable
-from typing import ClassVar, Final
+from typing import Final
 
 from nfsd.vfs import attributes, credentials, syscalls
 from nfsd.vfs.cache import NodeCache
@@ -29,8 +29,8 @@ _identity: Final = struct.Struct(">QQ")
 class TableFileSystem(PosixFileSystem):
     """An export whose handles are rows of the object table."""
 
-    handle_version: ClassVar[int] = TABLE
-    mode_name: ClassVar[str] = "table"
+    handle_version = TABLE
+    mode_name = "table"
 
     def __init__(
         self, export: Exported, cache: NodeCache, codec: HandleCodec, *, rows: Iterable[tuple[bytes, bytes]],

@@ -216,7 +216,7 @@ class Life:
         prepare_process()
         config, edge = self._config, of_this_machine()
         self.outbox = Outbox(self._opened, self._loop)
-        self.exports = Exports(config, edge)
+        self.exports = Exports(config, edge, Faults().keeper_lost)
         threads = Threads(self._loop.call_soon_threadsafe)
         self.taken = self._loop.run_until_complete(
             take_over(config, self.outbox, threads, Faults(), edge, self._exported)

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS: list[tuple[str, ...]] = [
     ("log", "config", "counters"),
     ("vfs",),
+    ("apart",),
     ("errors", "exports", "durable"),
     ("rpc", "attributes"),
     ("state",),

@@ -46,7 +46,7 @@ def test_statestore_imports() -> None:
 
 def test_nfsd_imports() -> None:
     """nfsd imports the other rooms and the libraries that docs/dependencies.md names."""
-    libraries = frozenset({"click", "prometheus_client", "structlog", "tabulate"})
+    libraries = frozenset({"click", "greenlet", "prometheus_client", "structlog", "tabulate"})
     assert not outside("nfsd", libraries | {"xdr", "statestore"})
 
 
@@ -54,6 +54,7 @@ def test_nfsd_libraries_in_their_place() -> None:
     """Each library has one home, so that it can be replaced there."""
     homes = {
         "click": "nfsd.cli",
+        "greenlet": "nfsd.apart.tasks",
         "tabulate": "nfsd.cli.show",
         "structlog": "nfsd.log",
         "prometheus_client": "nfsd.admin.metrics",

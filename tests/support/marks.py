@@ -18,6 +18,7 @@ KINDS = (UNIT, PROCESS, KERNEL)
 PROCESS_FOLDERS = frozenset({"failover", "kernel", "once", "pair", "soak", "wire"})
 # Files that are not what their folder is.
 PROCESS_FILES = frozenset({
+    "apart/test_hung.py",
     "bench/test_generator.py",
     "cli/test_commands.py",
     "cli/test_control.py",
@@ -44,16 +45,20 @@ FREE_FOLDERS = frozenset({"style"})
 # By these a test says that it needs root.
 ROOT_FIXTURES = frozenset({"as_root", "keepalived", "machine", "namespaces", "pacemaker", "small_disk", "systemd"})
 KERNEL_FIXTURE = "machine"
+# What a parameter begins with that has a process of its own make the system calls.
+APART = "apart-"
 FORBIDDEN_EVENTS = frozenset({"subprocess.Popen", "os.posix_spawn", "os.fork", "socket.bind", "socket.connect"})
 
 
-def kind_of(path: Path, test: str, fixtures: Iterable[str]) -> str:
-    """Whether a test is unit, process or kernel, by its file, its name and the names of its fixtures."""
+def kind_of(path: Path, test: str, fixtures: Iterable[str], parameters: Iterable[object] = ()) -> str:
+    """Whether a test is unit, process or kernel, by its file, its name, its fixtures' names and their parameters."""
     name = path.relative_to(TESTS).as_posix()
     if KERNEL_FIXTURE in fixtures:
         return KERNEL
     if name in UNIT_FILES:
         return UNIT
+    if any(str(parameter).startswith(APART) for parameter in parameters):
+        return PROCESS
     if f"{name}::{test}" in PROCESS_TESTS or name in PROCESS_FILES or name.partition("/")[0] in PROCESS_FOLDERS:
         return PROCESS
     return UNIT

@@ -14,7 +14,7 @@ import pytest
 
 from nfsd.vfs import as_server, become
 from nfsd.vfs.credentials import configure
-from tests.vfs.world import ROOT, DirectoryWorld, MemoryWorld, World
+from tests.vfs.world import ROOT, ApartWorld, DirectoryWorld, MemoryWorld, World
 
 PLACES = {"disk": None, "shm": "/dev/shm"}
 
@@ -67,7 +67,9 @@ def real(place: Path, handles: str) -> Iterator[DirectoryWorld]:
     made.close()
 
 
-@pytest.fixture(params=["disk-kernel", "disk-table", "shm-kernel", "shm-table", "memory"])
+@pytest.fixture(
+    params=["disk-kernel", "disk-table", "shm-kernel", "shm-table", "apart-kernel", "apart-table", "memory"]
+)
 def make_world(request: pytest.FixtureRequest) -> Iterator[Callable[..., World]]:
     """Makes an export of each kind that there is, with options and limits: what all of them must do alike."""
     made: list[World] = []
@@ -78,8 +80,10 @@ def make_world(request: pytest.FixtureRequest) -> Iterator[Callable[..., World]]
                 made.append(MemoryWorld(options, **limits))
             else:
                 where, handles = request.param.split("-")
-                directory = places.enter_context(directory_at(where))
-                made.append(DirectoryWorld(directory, _usable(handles), options, **limits))
+                apart = where == "apart"
+                directory = places.enter_context(directory_at("disk" if apart else where))
+                kind = ApartWorld if apart else DirectoryWorld
+                made.append(kind(directory, _usable(handles), options, **limits))
             return made[-1]
 
         yield make

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from nfsd.apart import Keepers
 from nfsd.config import parse_export
 from nfsd.exports import Namespace, parse_exports
 from nfsd.vfs import Credentials, FileSystem, Node
@@ -111,6 +114,21 @@ class DirectoryWorld(World):
         """Make empty files behind the server's back."""
         for name in names:
             os.close(os.open(self.path / os.fsdecode(name), os.O_CREAT | os.O_WRONLY))
+
+
+class ApartWorld(DirectoryWorld):
+    """The export is a directory of this machine, and a keeper makes the system calls."""
+
+    def start(self) -> None:
+        """Make the namespace, and wait for the keeper."""
+        exports = parse_exports([parse_export(f"{self.where}=/export,{self.options},apart")])
+        sources = self._sources()
+        keepers = Keepers(self.path.with_suffix(".lock"), pytest.fail)
+        self.namespace = Namespace(exports, SECRET, born_ns=1, keepers=keepers, **self.settings, **sources)
+        self.namespace.open_apart(sources["rows"], None, 30.0)
+        root = self.namespace.root()
+        self.root = root.fs.lookup(root, b"export", ROOT)
+        self.fs = self.root.fs  # type: ignore[assignment]
 
 
 class Clock:
