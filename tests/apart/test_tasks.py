@@ -138,7 +138,7 @@ def test_nobody_is_left_to_go_on_for() -> None:
 
 
 def test_task_begun_by_a_task() -> None:
-    """It begins when the loop comes to it, and both can wait."""
+    """A task within a task begins when the loop comes to it, and both can wait."""
 
     def test() -> Any:
         slow, found = Slow(), []
