@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.support.control import status_of
 from tests.support.judge import FAULT_LINE
-from tests.support.launcher import installed_program
+from tests.support.launcher import export_options, installed_program
 from tests.support.processes import Child, tail
 from tests.support.waiting import until
 
@@ -160,9 +160,9 @@ class UnderstudyServer(Server):
             self.program(),
             "serve",
             "--export",
-            f"{self.exports[WORK]}={WORK},rw,no_root_squash",
+            f"{self.exports[WORK]}={WORK},{export_options('rw,no_root_squash')}",
             "--export",
-            f"{self.exports[SQUASH]}={SQUASH},rw,root_squash",
+            f"{self.exports[SQUASH]}={SQUASH},{export_options('rw,root_squash')}",
             "--state",
             str(self.state),
             "--listen",

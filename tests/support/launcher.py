@@ -35,6 +35,11 @@ FAULTS = ("server.fault", "store.failed", "record.left_out", "record.damaged", "
 _READY = re.compile(rb" on [^ ]*:(\d+);")
 
 
+def export_options(options: str) -> str:
+    """The options of an export; with UNDERSTUDY_TEST_APART=1 every export is served apart, for whole suites at a time."""
+    return f"{options},apart" if os.environ.get("UNDERSTUDY_TEST_APART") == "1" else options
+
+
 def installed_program() -> str:
     """The path of the installed command line: UNDERSTUDY_COMMAND, this interpreter's, or the one in PATH.
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.support.launcher import Launched
+from tests.support.launcher import Launched, export_options
 
 
 class ServerProcess(Launched):
@@ -47,7 +47,7 @@ class ServerProcess(Launched):
         lines += ["[limits]", *(f"{name} = {value}" for name, value in self._limits.items())]
         for pseudo, options in self._exports.items():
             lines += ["[[export]]", f"path = {quoted(str(self.export))}", f"pseudo = {quoted(pseudo)}"]
-            lines += [f"options = {quoted(options)}"]
+            lines += [f"options = {quoted(export_options(options))}"]
             entries = (
                 f"{{match = {quoted(match)}, options = {quoted(text)}}}"
                 for match, text in self._clients.get(pseudo, [])
