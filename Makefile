@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 
 # What mypy checks, and the tests of what has no process, no connection and no file system of the host in it.
 TYPED := xdr statestore nfsd tests vagrant
-CORE := $(wildcard $(addprefix tests/,attributes compound durable state statestore support xdr))
+CORE := $(wildcard $(addprefix tests/,attributes compound durable rpc state statestore support xdr))
 
 .PHONY: serve test check unit process quick quick-check quick-test coverage versions kernel-setup bench clean help
 .DELETE_ON_ERROR:

@@ -154,7 +154,7 @@ class TcpConnection(asyncio.BufferedProtocol, Connection):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where asyncio receives into."""
-        return self._reader.buffer()
+        return self._reader.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take the records that have become complete, and write all their replies at once."""
