@@ -19,6 +19,7 @@ class Counters:
         "clients_expired",
         "connections_accepted",
         "connections_refused",
+        "connections_dropped",
         "bad_requests",
         "errors",
         "recovered",
@@ -32,6 +33,8 @@ class Counters:
         self.clients_expired = 0
         self.connections_accepted = 0
         self.connections_refused: Counter[str] = Counter()
+        """By the limit that was reached."""
+        self.connections_dropped: Counter[str] = Counter()
         """By the limit that was reached."""
         self.bad_requests: Counter[str] = Counter()
         """Records that were no request of ours, by what was wrong."""

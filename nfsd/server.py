@@ -6,7 +6,6 @@ Owns which parts there are, what each is given, and the order in which they begi
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -24,7 +23,7 @@ from nfsd.log import get_logger, limiter
 from nfsd.resume.edge import of_this_machine
 from nfsd.resume.exports import Exports
 from nfsd.resume.leave import finish
-from nfsd.resume.takeover import Taken, say_taken_over, take_over
+from nfsd.resume.takeover import Taken, say_taken_over, take_over, uncollected
 from nfsd.resume.turn import Phases, Turn
 from nfsd.rpc.connections import Connections
 from nfsd.rpc.listeners import open_listeners, text_of
@@ -101,13 +100,8 @@ class Server:
         logging_.set_epoch(outbox.store.epoch)
         phases.end("open")
         self._threads = threads = Threads(loop.call_soon_threadsafe, self._check)
-        # Nothing of what is made now will be garbage soon: looking for some would double the time.
-        gc.disable()
-        try:
+        with uncollected():
             taken = await take_over(self._config, outbox, threads, self._faults, self._edge, self._exports.open)
-        finally:
-            gc.freeze()
-            gc.enable()
         self._taken = taken
         phases.end("load")
         threads.start(self._config.limits.threads)
@@ -138,6 +132,8 @@ class Server:
             config.limits,
             taken.engine.counters,
             Dispatcher(taken.engine, self._check).dispatch,
+            known=taken.addresses,
+            loop=asyncio.get_running_loop(),
             check=self._check,
             commit=outbox.commit if config.cluster is not None else None,
             past=taken.peers,

@@ -11,6 +11,7 @@ from nfsd import log as logging_
 from nfsd.compound import table
 from nfsd.compound.engine import Engine
 from nfsd.errors import status_name
+from nfsd.rpc.connections import Connections
 from nfsd.state import leases
 from nfsd.state.model import LockState, OpenState
 from nfsd.state.tables import State
@@ -90,6 +91,16 @@ def _lock_rows(lock: LockState) -> list[dict[str, Any]]:
         }
         for held in lock.held()
     ]
+
+
+def wire_figures(connections: Connections) -> dict[str, Any]:
+    """What connections make the server keep, by the names that `nfsd.admin.metrics` lists."""
+    return {
+        "connections_dropped_total": dict(connections.counters.connections_dropped),
+        "receiving_bytes": connections.budget.receiving,
+        "unsent_bytes": connections.budget.unsent,
+        "turns_deferred_total": connections.turns.deferrals,
+    }
 
 
 def figures(engine: Engine, connections: int, quarantined: int) -> dict[str, Any]:

@@ -147,6 +147,7 @@ class Target:
         parts = self._served()
         figures = report.figures(parts.engine, *parts.counts())
         turn = self._turn
+        figures |= report.wire_figures(parts.connections)
         return figures | {
             "blackout_files": parts.blackouts().count(),
             "takeovers_total": turn.takeovers if turn is not None else 0,

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 KIB = 1024
 MIB = 1024 * KIB
+GIB = 1024 * MIB
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 DURABILITIES = ("process", "power")
@@ -89,7 +90,7 @@ def limit(default: int, least: int, most: int, reason: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """A limit on everything that a peer can make grow. Sizes are in bytes, the rest are counts."""
+    """A limit on everything that a peer can make grow. Sizes and bytes are named so, times end in their unit."""
 
     record_size_max: int = limit(
         1 * MIB + 64 * KIB,
@@ -97,9 +98,51 @@ class Limits:
         16 * MIB,
         "the largest RPC record taken (RFC 5531 11): 1 MiB of data and room for the rest of its compound",
     )
-    connections_max: int = limit(10_000, 1, 1_000_000, "open TCP connections; more are closed as they arrive")
+    receiving_max: int = limit(
+        64 * MIB,
+        1 * MIB,
+        1024 * GIB,
+        "bytes of requests that have come and are not complete, or wait to be begun; above it the address with the most"
+        " loses the connection that has had some for the longest",
+    )
+    receiving_per_address_max: int = limit(
+        32 * MIB, 1 * MIB, 1024 * GIB, "such bytes of one address; above it that address loses a connection"
+    )
+    unsent_per_connection_max: int = limit(
+        8 * MIB,
+        64 * KIB,
+        1024 * GIB,
+        "bytes of replies that one connection's peer does not take, and of data that threads move for it; above it"
+        " nothing more of it is begun",
+    )
+    unsent_per_address_max: int = limit(
+        64 * MIB, 64 * KIB, 1024 * GIB, "such bytes of one address; above it nothing more of it is begun"
+    )
+    unsent_max: int = limit(
+        192 * MIB,
+        64 * KIB,
+        1024 * GIB,
+        "such bytes of all; above it nothing more is begun of an address that has some, and above twice as many the"
+        " address with the most loses the connection that has had some for the longest",
+    )
+    turn_ms: int = limit(
+        5, 1, 1_000, "work for the requests of one address in one turn of the event loop; the rest waits for the next"
+    )
+    stalled_s: int = limit(
+        60, 1, 86_400, "after this long a connection ends that leaves a record incomplete, or takes none of its replies"
+    )
+    idle_s: int = limit(
+        60,
+        1,
+        86_400,
+        "after this long without a request a connection ends that carries no session, from an address without a"
+        " confirmed client",
+    )
+    connections_max: int = limit(
+        10_000, 1, 1_000_000, "open TCP connections; one more takes the place of the oldest idle one without a session"
+    )
     connections_per_address_max: int = limit(
-        1_000, 1, 1_000_000, "open TCP connections from one address, so that one peer cannot take them all"
+        1_000, 1, 1_000_000, "open TCP connections from one address; more are closed as they arrive"
     )
     requests_in_flight_max: int = limit(
         256, 1, 65_536, "requests of one connection being worked on; then its bytes stay in the kernel"

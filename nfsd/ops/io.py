@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
+from typing import Any
 
 from nfsd.attributes.rows import IO_SIZE_MAX
 from nfsd.errors import Nfs4Error
@@ -53,7 +55,7 @@ def op_read(c: Request, args: nfs4.READ4args) -> Steps:
     count = max(0, min(count, c.reply_size_max - c.reply_size - _READ_HEAD))
     found = fs.read_cached(node, offset, count)
     if found is None:
-        found = yield from busy_while((node,), lambda: fs.read(node, offset, count))
+        found = yield from _moving(c, node, count, lambda: fs.read(node, offset, count))
     data, at_end = found
     return nfs4.READ4resok(at_end, data)
 
@@ -70,9 +72,18 @@ def op_write(c: Request, args: nfs4.WRITE4args) -> Steps:
     if stable == nfs4.UNSTABLE4 and len(data) <= INLINE_WRITE_MAX:
         fs.write(node, offset, data)
     else:
-        yield from busy_while((node,), lambda: _write_and_sync(c, node, data, offset, stable))
+        yield from _moving(c, node, len(data), lambda: _write_and_sync(c, node, data, offset, stable))
     fs.written(node, cred)
     return nfs4.WRITE4resok(len(data), stable, c.services.verifier.value)
+
+
+def _moving(c: Request, node: Node, size: int, work: Callable[[], Any]) -> Steps:
+    """Run `work`, which keeps `size` bytes of data in memory, in a thread."""
+    c.connection.works(size)
+    try:
+        return (yield from busy_while((node,), work))
+    finally:
+        c.connection.works(-size)
 
 
 def _write_and_sync(c: Request, node: Node, data: bytes | memoryview, offset: int, stable: int) -> None:

@@ -7,8 +7,10 @@ store was opened, nor who listens afterwards.
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from nfsd.compound.engine import Engine
@@ -47,6 +49,10 @@ class Taken:
     quarantine: Quarantine
     tombs: Tombs
     peers: list[bytes]
+
+    def addresses(self) -> set[str]:
+        """Where confirmed clients have come from."""
+        return {client.address for client in self.engine.services.state.clients if client.confirmed}
 
     def reap(self) -> None:
         """Let go of what nobody will miss; to be called every second or so."""
@@ -103,6 +109,17 @@ async def take_over(
     tombs.sweep()
     peers = [key for key, _value in loaded.rows(PEER)]
     return Taken(engine=engine, durations=durations, quarantine=quarantine, tombs=tombs, peers=peers)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Around a takeover: nothing of what is made will be garbage soon, and looking for some would double the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def say_taken_over(state: State, phases: Phases) -> None:

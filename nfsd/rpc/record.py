@@ -17,6 +17,8 @@ _OWN_BUFFER_MIN = 32 * 1024
 # One record may come in this many fragments.  Linux sends one; pynfs makes one of every 8 KiB or less; a flood of
 # empty ones must end.
 FRAGMENTS_MAX = 4096
+# Marks that are looked at in one go: about a millisecond.
+MARKS_MAX = 2048
 
 
 class RecordError(Exception):
@@ -27,16 +29,20 @@ class RecordReader:
     """Cuts one connection's stream into records.
 
     A record is bytes (small ones) or a bytearray that belongs to its receiver (large ones).  `held` is how many bytes
-    of memory the record takes that is not complete yet; 0 between records.
+    of memory what is not a complete record yet takes; 0 between records.  `more`: there may be more records in what has
+    come, which `received(0)` cuts.
     Raises RecordError from `received` on a record above `record_size_max` bytes or with too many fragments.
     """
 
-    __slots__ = ("buffer", "held", "_record_size_max", "_tail", "_fragments", "_size", "_large", "_left", "_last")
+    __slots__ = (
+        "buffer", "held", "more", "_record_size_max", "_tail", "_fragments", "_size", "_large", "_left", "_last",
+    )  # fmt: skip
 
     def __init__(self, record_size_max: int, scratch: bytearray) -> None:
         self.buffer = memoryview(scratch)
         """Where the next bytes of the stream go."""
         self.held = 0
+        self.more = False
         self._record_size_max = record_size_max
         self._tail = b""
         self._fragments: list[bytes | bytearray] = []
@@ -65,7 +71,10 @@ class RecordReader:
 
     def _cut(self, data: bytes, records: list[bytes | bytearray]) -> list[bytes | bytearray]:
         start, end = 0, len(data)
-        while end - start >= 4:
+        self.more = False
+        for _ in range(MARKS_MAX):
+            if end - start < 4:
+                break
             (mark,) = _MARK.unpack_from(data, start)
             size = mark & 0x7FFFFFFF
             if self._size + size > self._record_size_max:
@@ -78,6 +87,8 @@ class RecordReader:
                 break
             self._fragment(data[start + 4 : stop], mark & _LAST != 0, records)
             start = stop
+        else:
+            self.more = start < end
         self._tail = data[start:]
         self.held = self._size + end - start
         return records

@@ -31,6 +31,8 @@ def add_session(state: State, session: Session) -> None:
 def remove_session(state: State, changes: ChangeSet, session: Session) -> None:
     """Remove a session, its record and those of its slots."""
     session.destroyed = True
+    for connection in session.connections:
+        connection.put_down(session)
     changes.remove(STREAM, session.sessionid)
     for slot in session.slots:
         if slot is not None and (slot.used or slot.resumed):

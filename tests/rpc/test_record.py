@@ -8,7 +8,7 @@ import tracemalloc
 
 import pytest
 
-from nfsd.rpc.record import FRAGMENTS_MAX, RecordError, RecordReader
+from nfsd.rpc.record import FRAGMENTS_MAX, MARKS_MAX, RecordError, RecordReader
 
 RECORD_SIZE_MAX = (1 << 20) + (64 << 10)
 SCRATCH_SIZE = 256 * 1024
@@ -28,6 +28,8 @@ def put(made: RecordReader, data: bytes) -> list[bytes]:
         count = min(len(made.buffer), len(data) - at)
         made.buffer[:count] = data[at : at + count]
         found += map(bytes, made.received(count))
+        while made.more:
+            found += map(bytes, made.received(0))
         at += count
     return found
 
@@ -106,3 +108,19 @@ def test_too_many_fragments() -> None:
     assert put(made, struct.pack(">I", 0) * FRAGMENTS_MAX) == []
     with pytest.raises(RecordError, match=f"more than {FRAGMENTS_MAX} fragments"):
         put(made, struct.pack(">I", 0))
+
+
+def test_marks_in_portions() -> None:
+    """However many marks come at once, a bounded number is looked at in one go; none is lost."""
+    made = reader()
+    made.buffer[: 8 * 10_000] = marked(b"four") * 10_000
+    found = made.received(8 * 10_000)
+    assert len(found) == MARKS_MAX
+    goes = 1
+    while made.more:
+        more = made.received(0)
+        assert len(more) <= MARKS_MAX
+        found += more
+        goes += 1
+    assert found == [b"four"] * 10_000
+    assert (goes, made.held) == (10_000 // MARKS_MAX + 1, 0)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # From the bottom up. A module may import its own layer and those below, in its annotations too; never upward.
 LAYERS: list[tuple[str, ...]] = [
-    ("log", "config", "counters"),
+    ("log", "config", "counters", "origins"),
     ("vfs",),
     ("apart",),
     ("errors", "exports", "durable"),
