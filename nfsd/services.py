@@ -32,6 +32,8 @@ class Services:
     namespace: Namespace
     limits: Limits
     lease_time_s: int
+    now: Callable[[], float]
+    """The clock of `Request.now`: seconds, which never jump."""
     identity: Identity
     verifier: WriteVerifier
     writes_lost: Callable[[], None]

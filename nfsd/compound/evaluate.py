@@ -22,7 +22,16 @@ from nfsd.compound.intent import Intent, encode_intent, intent_key
 from nfsd.compound.reply import REPLY_SIZE_UNLIMITED, check_size, fit, head
 from nfsd.durable.outbox import Destination
 from nfsd.durable.threads import Done
-from nfsd.errors import Nfs4Error, Replay, ReplayedResult, RetryWaits, Undecidable, status_name, status_of
+from nfsd.errors import (
+    REPLY_HEAD_SIZE,
+    Nfs4Error,
+    Replay,
+    ReplayedResult,
+    RetryWaits,
+    Undecidable,
+    status_name,
+    status_of,
+)
 from nfsd.log import flags, get_logger, limiter
 from nfsd.ops.once import Before
 from nfsd.ops.request import Request, Steps, Thread, Wait
@@ -135,6 +144,7 @@ class Compound(Request):
             self.operation, args = self.operations[0]
             self.operation.handler(self, args)
         else:
+            self._bound_reply()
             self._duplicate_key = key_of(self.connection.address, self.call.xid, self.call.data)
             if self._engine.puts_aside:
                 self._engine.under_way[self._duplicate_key] = []
@@ -172,6 +182,7 @@ class Compound(Request):
             self.connection.reply(self.call.xid, [head(self.status, self.tag, 0)])
             return
         if not self.minor:
+            self._bound_reply()
             self._duplicate_key = key_of(self.connection.address, call.xid, call.data)
             reply = self._engine.replies.get(self._duplicate_key)
             if reply is not None:
@@ -192,6 +203,11 @@ class Compound(Request):
             return False
         retries.append((self.connection, self.call.xid))
         return True
+
+    def _bound_reply(self) -> None:
+        """NFSv4.0 has no session to say how large a reply may be."""
+        self.reply_size = REPLY_HEAD_SIZE + len(self.tag)
+        self.reply_size_max = self.services.limits.record_size_max
 
     def _refuse_garbage(self, why: str) -> None:
         """Answer a COMPOUND that does not decode."""
@@ -331,15 +347,14 @@ class Compound(Request):
 
     def _check(self, operation: Operation) -> None:
         """Where an operation may come, and whether the reply to a changing one will fit.  Raises Nfs4Error."""
-        if not self.minor:
-            return
-        if self.session is None:
-            if self.index or not operation.sessionless:
-                raise Nfs4Error(nfs4.NFS4ERR_OP_NOT_IN_SESSION, "no SEQUENCE")
-            if self.count > 1 and operation.number != nfs4.OP_SEQUENCE and not operation.last:
-                raise Nfs4Error(nfs4.NFS4ERR_NOT_ONLY_OP, "must be the only operation")
-        elif operation.number == nfs4.OP_SEQUENCE:
-            raise Nfs4Error(nfs4.NFS4ERR_SEQUENCE_POS, "SEQUENCE is not the first operation")
+        if self.minor:
+            if self.session is None:
+                if self.index or not operation.sessionless:
+                    raise Nfs4Error(nfs4.NFS4ERR_OP_NOT_IN_SESSION, "no SEQUENCE")
+                if self.count > 1 and operation.number != nfs4.OP_SEQUENCE and not operation.last:
+                    raise Nfs4Error(nfs4.NFS4ERR_NOT_ONLY_OP, "must be the only operation")
+            elif operation.number == nfs4.OP_SEQUENCE:
+                raise Nfs4Error(nfs4.NFS4ERR_SEQUENCE_POS, "SEQUENCE is not the first operation")
         if operation.modifies and self.reply_size + operation.reply_size > self.reply_size_max:
             fit(self, self.results, len(self.results))
             check_size(self, self.reply_size + operation.reply_size)

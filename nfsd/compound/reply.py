@@ -37,10 +37,11 @@ def fit(request: Request, results: list[Buffer], first: int) -> None:
 
 
 def check_size(request: Request, size: int) -> None:
-    """Refuse what the session's channel could not carry (RFC 8881 2.10.6.4).  Raises Nfs4Error."""
+    """Refuse what the session's channel could not carry (RFC 8881 2.10.6.4), or NFSv4.0's limit.  Raises Nfs4Error."""
     if size <= request.reply_size_max:
         return
-    assert request.session is not None
+    if request.session is None:
+        raise Nfs4Error(nfs4.NFS4ERR_RESOURCE, f"a reply of {size} bytes")
     if size > request.session.reply_size_max:
         raise Nfs4Error(nfs4.NFS4ERR_REP_TOO_BIG, f"a reply of {size} bytes")
     raise Nfs4Error(nfs4.NFS4ERR_REP_TOO_BIG_TO_CACHE, f"a cached reply of {size} bytes")

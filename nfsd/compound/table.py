@@ -87,7 +87,7 @@ _ROWS = (
     _unsupported("OPENATTR", (0, 2)),
     Operation(
         "OPEN_CONFIRM", open_ops.op_open_confirm, "OPEN_CONFIRM4args", "OPEN_CONFIRM4resok",
-        minors=_V0, needs_node=True, modifies=True,
+        minors=_V0, needs_node=True, modifies=True, reply_size=24,
     ),
     Operation(
         "OPEN_DOWNGRADE", open_ops.op_open_downgrade, "OPEN_DOWNGRADE4args", "OPEN_DOWNGRADE4resok",
@@ -117,7 +117,7 @@ _ROWS = (
     ),
     Operation(
         "SETCLIENTID", client40.op_setclientid, "SETCLIENTID4args", "SETCLIENTID4resok",
-        minors=_V0, modifies=True, failure=("netaddr4", (nfs4.NFS4ERR_CLID_INUSE,)),
+        minors=_V0, modifies=True, reply_size=24, failure=("netaddr4", (nfs4.NFS4ERR_CLID_INUSE,)),
     ),
     Operation(
         "SETCLIENTID_CONFIRM", client40.op_setclientid_confirm, "SETCLIENTID_CONFIRM4args",

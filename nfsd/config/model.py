@@ -96,7 +96,11 @@ class Limits:
         1 * MIB + 64 * KIB,
         64 * KIB,
         16 * MIB,
-        "the largest RPC record taken (RFC 5531 11): 1 MiB of data and room for the rest of its compound",
+        "the largest RPC record taken (RFC 5531 11), and the largest reply: 1 MiB of data and room for the rest of its"
+        " compound",
+    )
+    readdir_size_max: int = limit(
+        256 * KIB, 32 * KIB, 16 * MIB, "the largest result of one READDIR, whatever its maxcount asks for"
     )
     receiving_max: int = limit(
         64 * MIB,

@@ -60,6 +60,8 @@ _NO_VERIFIER = bytes(8)
 _REPLY_FRAME_SIZE = 16
 _ENTRY_HEAD = struct.Struct(">IQ")
 _EMPTY_FATTR = bytes(8)
+# The clock is looked at before every so many entries.
+_TIMED_ENTRIES = 8
 _RDATTR_ERROR_BIT = 1 << nfs4.FATTR4_RDATTR_ERROR
 
 
@@ -67,7 +69,8 @@ def op_readdir(c: Request, args: nfs4.READDIR4args) -> bytes:
     """READDIR (RFC 8881 18.23): the encoded READDIR4resok.
 
     `maxcount` bounds the whole result, `dircount` (0: unbounded) the names and cookies; the first
-    entry goes out whatever `dircount` says.  Raises Nfs4Error TOOSMALL where not even one entry fits.
+    entry goes out whatever `dircount` says, and whatever time its compound has taken: others only until its turn of the
+    event loop is over.  Raises Nfs4Error TOOSMALL where not even one entry fits.
     """
     node = c.node()
     require_directory(node)
@@ -77,13 +80,14 @@ def op_readdir(c: Request, args: nfs4.READDIR4args) -> bytes:
         raise Nfs4Error(nfs4.NFS4ERR_BAD_COOKIE, "reserved cookie")
     if cookie and args.cookieverf != _NO_VERIFIER:
         raise Nfs4Error(nfs4.NFS4ERR_NOT_SAME, "cookie verifier this server never gave")
-    room = args.maxcount - _REPLY_FRAME_SIZE
+    maxcount = min(args.maxcount, c.services.limits.readdir_size_max)
+    room = maxcount - _REPLY_FRAME_SIZE
     if room < 0:
         raise Nfs4Error(nfs4.NFS4ERR_TOOSMALL, "maxcount below an empty result")
     cred = c.as_caller(node)
     describe = _describer(c, node, cred, args.attr_request)
     try:
-        parts, eof = _fill(c, node, cred, cookie, room, args.dircount or args.maxcount, describe)
+        parts, eof = _fill(c, node, cred, cookie, room, args.dircount or maxcount, describe)
     except BadCookie:
         raise Nfs4Error(nfs4.NFS4ERR_BAD_COOKIE, "no such cookie") from None
     parts.insert(0, _NO_VERIFIER)
@@ -95,9 +99,12 @@ def _fill(
     c: Request, node: Node, cred: Credentials, cookie: int, room: int, name_room: int,
     describe: Callable[[bytes], bytes | None],
 ) -> tuple[list[bytes], bool]:  # fmt: skip
-    """Encoded entries as far as they fit, and whether the directory ended."""
+    """Encoded entries as far as room and time allow, and whether the directory ended."""
     parts: list[bytes] = []
-    for entry_cookie, name in node.fs.readdir(node, cookie, cred):
+    now, ends = c.services.now, c.now + c.services.limits.turn_ms / 1000
+    for count, (entry_cookie, name) in enumerate(node.fs.readdir(node, cookie, cred)):
+        if not count % _TIMED_ENTRIES and parts and now() >= ends:
+            return parts, False
         name_room -= 12 + len(name) + (-len(name) & 3)
         if name_room < 0 and parts:
             return parts, False

@@ -152,6 +152,7 @@ def _services(
         namespace=namespace,
         limits=config.limits,
         lease_time_s=config.lease_time_s,
+        now=edge.now,
         identity=identity,
         verifier=verifier,
         writes_lost=writes_lost,

@@ -59,10 +59,15 @@ def test_check_size(core: Core) -> None:
 
 
 def test_check_size_without_session(core: Core) -> None:
-    """Without a session nothing is too large."""
+    """Without a session nothing is too large in NFSv4.1; in NFSv4.0 what is larger than the largest record."""
     request = Compound(core.engine, core.wire, Call(1, 1, 1, Credentials(0, 0), b"", 0), 0.0)
     assert request.reply_size_max == REPLY_SIZE_UNLIMITED
     check_size(request, 1 << 40)
+    request._bound_reply()
+    check_size(request, core.config.limits.record_size_max)
+    with pytest.raises(Nfs4Error) as caught:
+        check_size(request, core.config.limits.record_size_max + 1)
+    assert caught.value.status == nfs4.NFS4ERR_RESOURCE
 
 
 @pytest.mark.parametrize("tag", [b"", b"tag"])

@@ -39,13 +39,14 @@ OTHER = Client(clientid=1, family=1, owner=b"", verifier=bytes(8), principal=b""
 class FileRequest(Request):
     """What the operations on files use of a request; nothing of it has to survive."""
 
-    __slots__ = ("cred", "root", "lost")
+    __slots__ = ("clock_s", "clock_step_s", "cred", "root", "lost")
 
     def __init__(self, namespace: Namespace, minor: int = 1) -> None:
         root = namespace.root()
         self.minor = minor
         self.lease_time_s = LEASE_TIME_S
-        self.now = 1.0
+        self.now = self.clock_s = 1.0
+        self.clock_step_s = 0.0
         self.cred = Credentials(os.geteuid(), os.getegid(), ())
         self.state = State(
             secret=bytes(32), epoch=1, lease_time_s=LEASE_TIME_S, clients_max=1, opens_max=1, now=0.0,
@@ -58,6 +59,7 @@ class FileRequest(Request):
             namespace=namespace,
             limits=Limits(),
             lease_time_s=LEASE_TIME_S,
+            now=self.clock,
             identity=Identity(b"", b""),
             verifier=verifier,
             writes_lost=self.writes_lost,
@@ -71,6 +73,11 @@ class FileRequest(Request):
         self.current: Node | None = root
         self.saved: Node | None = None
         self.root = root
+
+    def clock(self) -> float:
+        """The server's clock, which goes on by a step each time that it is looked at."""
+        self.clock_s += self.clock_step_s
+        return self.clock_s
 
     def writes_lost(self) -> None:
         """Count it."""

@@ -313,6 +313,36 @@ def test_readdir_pieces(c: FileRequest, tmp_path: Path) -> None:
         assert sorted(found) == names
 
 
+def test_readdir_as_large_as_it_may_be(c: FileRequest, tmp_path: Path) -> None:
+    """A result has at most as many bytes as the limit says, whatever was asked for; what follows can be read on."""
+    size_max = c.services.limits.readdir_size_max
+    for number in range(size_max // 200):
+        (tmp_path / "dir" / f"{number:0200}").write_bytes(b"")
+    c.at(b"dir")
+    entries, eof = read(c, readdir_args(maxcount=0xFFFFFFFF, dircount=0xFFFFFFFF))
+    assert len(entries) == (size_max - 16) // (12 + 4 + 200 + 8) and not eof
+    rest, eof = read(c, readdir_args(entries[-1][0], maxcount=0xFFFFFFFF))
+    assert len(entries) + len(rest) == size_max // 200 and eof
+
+
+def test_readdir_stops_in_time(c: FileRequest, tmp_path: Path) -> None:
+    """After 5 ms of its compound a result ends with the entries that it has, and has one at least."""
+    for number in range(100):
+        (tmp_path / "dir" / f"{number}").write_bytes(b"")
+    c.at(b"dir")
+    c.clock_step_s = 0.0011
+    entries, eof = read(c, readdir_args(maxcount=100_000))
+    assert (len(entries), eof) == (40, False)
+    c.clock_s += 1
+    found = {name for _cookie, name, _fattr in entries}
+    while not eof:
+        more, eof = read(c, readdir_args(entries[-1][0], maxcount=100_000))
+        assert 1 <= len(more) <= 8
+        entries += more
+        found |= {name for _cookie, name, _fattr in more}
+    assert len(found) == len(entries) == 100
+
+
 def test_readdir_first_entry_too_large(c: FileRequest) -> None:
     """maxcount below the first entry is TOOSMALL, not an empty answer."""
     assert status_of(directory.op_readdir, c, readdir_args(maxcount=40)) == nfs4.NFS4ERR_TOOSMALL

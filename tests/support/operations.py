@@ -98,6 +98,11 @@ def setattr_(stateid: nfs4.stateid4, values: nfs4.fattr4) -> Op:
     return Op(nfs4.OP_SETATTR, nfs4.SETATTR4args(stateid, values))
 
 
+def readdir(cookie: int = 0, maxcount: int = 4096, mask: int = 0) -> Op:
+    """READDIR without a limit on names alone."""
+    return Op(nfs4.OP_READDIR, nfs4.READDIR4args(cookie, bytes(8), 0, maxcount, mask))
+
+
 def symlink(name: bytes, target: bytes) -> Op:
     """CREATE of a symbolic link."""
     return Op(nfs4.OP_CREATE, nfs4.CREATE4args(nfs4.createtype4(nfs4.NF4LNK, linkdata=target), name, attrs()))
