@@ -20,6 +20,7 @@ class Counters:
         "connections_accepted",
         "connections_refused",
         "connections_dropped",
+        "store_refusals",
         "bad_requests",
         "errors",
         "recovered",
@@ -36,6 +37,8 @@ class Counters:
         """By the limit that was reached."""
         self.connections_dropped: Counter[str] = Counter()
         """By the limit that was reached."""
+        self.store_refusals = 0
+        """Operations that were refused because the store was nearly full."""
         self.bad_requests: Counter[str] = Counter()
         """Records that were no request of ours, by what was wrong."""
         self.errors: Counter[int] = Counter()

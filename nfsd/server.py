@@ -118,6 +118,8 @@ class Server:
         return self._open_store(  # type: ignore[no-any-return]
             config.state,
             level=config.durability,
+            map_size=config.limits.store_size_max,
+            reserve_size=config.limits.store_reserve_size,
             on_durable=on_durable if config.durability == "power" else None,
             on_failure=self._faults.store_failed,
             lock=self._lock,

@@ -40,12 +40,14 @@ from statestore.errors import (
 from statestore.kinds import META
 from statestore.queueing import CommitQueue, Entries, InlineQueue, ThreadQueue
 from statestore.records import Damage, decode_record, encode_record
+from statestore.room import Room
 from statestore.store import DurableHook, FailureHook, Level
 from statestore.upgrades import Upgrades, load_record
 
 FORMAT: Final = 1
-# Address space, not disk: the file grows as it is written. Too small a map ends the server when it is full.
+# Address space, not disk: the file grows as it is written.
 MAP_SIZE: Final = 64 << 30
+RESERVE_SIZE: Final = 16 << 20
 # A disk with less room than this cannot take a commit of many requests.
 _FULL_SIZE: Final = 1 << 20
 # The store's own records share the kind META; their keys begin with this.
@@ -76,6 +78,7 @@ class LmdbStore(CommitQueue):
         self._guard: Callable[[], None] | None = None
         self._upgrades: Upgrades | None = None
         self._env: lmdb.Environment
+        self._room: Room | None = None
         self._lock: int = -1
 
     @staticmethod
@@ -84,6 +87,7 @@ class LmdbStore(CommitQueue):
         *,
         level: Level,
         map_size: int = MAP_SIZE,
+        reserve_size: int = RESERVE_SIZE,
         on_durable: DurableHook | None = None,
         on_failure: FailureHook,
         random_bytes: Callable[[int], bytes] = os.urandom,
@@ -94,10 +98,12 @@ class LmdbStore(CommitQueue):
     ) -> "LmdbStore":
         """Open the state directory, creating it if need be; raise its epoch durably.
 
-        `lock` is a descriptor from `lock_directory`, which is taken over; without it the directory is locked
-        here. `resumed` says that the lock has been held ever since the directory was opened last: what was
-        written then is as safe as its level promises, and is not written out once more. `guard` is called before
-        each transaction, in the thread that writes; if it raises, nothing is written and the store has failed.
+        The data file has at most `map_size` bytes, and `nearly_full` tells when less than `reserve_size` of them, or
+        of the disk, is left. `lock` is a descriptor from `lock_directory`, which is taken over; without it the
+        directory is locked here. `resumed` says that the lock has been held ever since the directory was opened
+        last: what was written then is as safe as its level promises, and is not written out once more. `guard` is
+        called before each transaction, in the thread that writes; if it raises, nothing is written and the store has
+        failed.
         `upgrades` are the converters by which `load` brings older records to the newest version of their kind;
         without any `load` yields values as they are stored (statestore/upgrades.py).
 
@@ -116,6 +122,12 @@ class LmdbStore(CommitQueue):
         store._guard = guard
         store._upgrades = upgrades
         store._open(Path(directory), level == "power", map_size, random_bytes, lock, resumed)
+        try:
+            store._room = Room(store.directory / DATA_NAME, size=reserve_size, file_size_max=map_size)
+            store.look_for_room()
+        except (OSError, StoreFailed) as error:
+            store.close()
+            raise StoreError(f"cannot open the state in {directory}: {error}; see to the disk") from error
         return store
 
     def load(self) -> Iterator[tuple[int, bytes, bytes]]:
@@ -132,6 +144,22 @@ class LmdbStore(CommitQueue):
                 yield stored_key[0], stored_key[1:], value
             elif isinstance(value, Damage):
                 self.damaged.append(value)
+
+    def look_for_room(self) -> None:
+        """Bring `used` and `nearly_full` up to date, and set room aside for removals.
+
+        Raises StoreFailed, and has called the failure hook, where the disk fails.
+        """
+        stat, last_page = self._env.stat(), self._env.info()["last_pgno"]
+        pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        self.used = pages * stat["psize"]
+        assert self._room is not None
+        try:
+            self.nearly_full = self._room.is_short(file_size=(last_page + 1) * stat["psize"], used=self.used)
+        except OSError as error:
+            failed = StoreFailed(f"no room could be set aside: {error}; repair the disk, start again")
+            self._fail(failed)
+            raise failed from error
 
     def copy(self, path: Path) -> None:
         """Back the last committed state up, with the secret, into a new or empty directory, durably."""
@@ -154,6 +182,8 @@ class LmdbStore(CommitQueue):
             raise self._failure from error
         finally:
             self._env.close()
+            if self._room is not None:
+                self._room.close()
             os.close(self._lock)
         if self._failure is not None and not failed_before:
             raise self._refusal()

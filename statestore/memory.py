@@ -47,6 +47,10 @@ class MemoryStore(InlineQueue):
             else:
                 yield stored_key[0], stored_key[1:], value
 
+    def look_for_room(self) -> None:
+        """There is room until a test says otherwise, by `nearly_full`."""
+        self.used = sum(len(key) + len(value) for key, value in self.records.items())
+
     def close(self) -> None:
         """Make everything queued durable and take no more."""
         if self._closed:

@@ -26,6 +26,8 @@ class CommitQueue(ABC):
     def __init__(self, on_durable: DurableHook | None, on_failure: FailureHook | None) -> None:
         self.durable: int = 0
         self.transactions: int = 0
+        self.used: int = 0
+        self.nearly_full: bool = False
         self._ticket: int = 0
         self._queue: deque[tuple[int, Entries]] = deque()
         self._failure: BaseException | None = None

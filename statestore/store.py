@@ -29,6 +29,10 @@ class Store(Protocol):
     """The highest ticket whose changes survive a crash; 0 at first. Read it as often as wanted."""
     transactions: int
     """How many batches have been made durable."""
+    used: int
+    """Bytes that the records take in the data file, at the last look for room."""
+    nearly_full: bool
+    """Whether at the last look so little room was left that nothing more should be added: removals would fail next."""
     damaged: list[Damage]
     """What `load` could not trust; complete when `load` is exhausted."""
 
@@ -58,6 +62,10 @@ class Store(Protocol):
 
     def wait(self, ticket: int) -> None:
         """Block until the ticket is durable. For shutdown and tests. Raises StoreFailed."""
+        ...
+
+    def look_for_room(self) -> None:
+        """Bring `used` and `nearly_full` up to date; to be called every second or so. Raises StoreFailed."""
         ...
 
     def close(self) -> None:

@@ -346,7 +346,7 @@ class Compound(Request):
         self.go_on()
 
     def _check(self, operation: Operation) -> None:
-        """Where an operation may come, and whether the reply to a changing one will fit.  Raises Nfs4Error."""
+        """Where an operation may come, whether a changing one's reply will fit, and its record.  Raises Nfs4Error."""
         if self.minor:
             if self.session is None:
                 if self.index or not operation.sessionless:
@@ -358,6 +358,15 @@ class Compound(Request):
         if operation.modifies and self.reply_size + operation.reply_size > self.reply_size_max:
             fit(self, self.results, len(self.results))
             check_size(self, self.reply_size + operation.reply_size)
+        if operation.when_full is not None and self._engine.outbox.store.nearly_full:
+            self._refuse_when_full(operation.when_full)
+
+    def _refuse_when_full(self, status: int) -> None:
+        """The store's last room is kept for removals.  Raises Nfs4Error, but for a request that a crash interrupted."""
+        if self._intent is None:
+            self._engine.counters.store_refusals += 1
+            # Whatever an owner's sequence id counts by, NFSv4.0's RESOURCE leaves it as it is (RFC 7530 9.1.7).
+            raise Nfs4Error(status if self.minor else nfs4.NFS4ERR_RESOURCE, "the state store is nearly full")
 
     def _fail(self, operation: Operation, error: Exception) -> None:
         """Append a failed result; the evaluation ends with it."""

@@ -74,7 +74,7 @@ _ROWS = (
     ),
     Operation(
         "LOCK", lock.op_lock, "LOCK4args", ENCODED,
-        needs_node=True, modifies=True, reply_size=_DENIED_SIZE, failure=_DENIED,
+        needs_node=True, modifies=True, reply_size=_DENIED_SIZE, failure=_DENIED, when_full=nfs4.NFS4ERR_DELAY,
     ),
     Operation("LOCKT", lock.op_lockt, "LOCKT4args", needs_node=True, reply_size=_DENIED_SIZE, failure=_DENIED),
     Operation("LOCKU", lock.op_locku, "LOCKU4args", ENCODED, needs_node=True, modifies=True, reply_size=24),
@@ -82,7 +82,8 @@ _ROWS = (
     Operation("LOOKUPP", directory.op_lookupp, needs_node=True),
     Operation("NVERIFY", attributes.op_nverify, "NVERIFY4args", needs_node=True),
     Operation(
-        "OPEN", open_ops.op_open, "OPEN4args", ENCODED, needs_node=True, modifies=True, reply_size=_OPEN_SIZE
+        "OPEN", open_ops.op_open, "OPEN4args", ENCODED,
+        needs_node=True, modifies=True, reply_size=_OPEN_SIZE, when_full=nfs4.NFS4ERR_NOSPC,
     ),
     _unsupported("OPENATTR", (0, 2)),
     Operation(
@@ -121,7 +122,7 @@ _ROWS = (
     ),
     Operation(
         "SETCLIENTID_CONFIRM", client40.op_setclientid_confirm, "SETCLIENTID_CONFIRM4args",
-        minors=_V0, modifies=True,
+        minors=_V0, modifies=True, when_full=nfs4.NFS4ERR_RESOURCE,
     ),
     Operation("VERIFY", attributes.op_verify, "VERIFY4args", needs_node=True),
     Operation(
@@ -139,7 +140,7 @@ _ROWS = (
     ),
     Operation(
         "CREATE_SESSION", session.op_create_session, "CREATE_SESSION4args", "CREATE_SESSION4resok",
-        minors=_V1, sessionless=True,
+        minors=_V1, sessionless=True, when_full=nfs4.NFS4ERR_NOSPC,
     ),
     Operation(
         "DESTROY_SESSION", session.op_destroy_session, "DESTROY_SESSION4args",

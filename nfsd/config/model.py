@@ -155,6 +155,16 @@ class Limits:
     clients_max: int = limit(10_000, 1, 1_000_000, "client records, confirmed or not")
     sessions_per_client_max: int = limit(64, 1, 4_096, "sessions of one client (RFC 8881 18.36)")
     slots_max: int = limit(64, 1, 1_024, "slots of a session's fore channel (ca_maxrequests, RFC 8881 18.36)")
+    store_size_max: int = limit(
+        64 * GIB, 1 * MIB, 16 * 1024 * GIB, "the largest that the state store's file may become (its map is sparse)"
+    )
+    store_reserve_size: int = limit(
+        16 * MIB,
+        0,
+        1 * GIB,
+        "room of the file and its disk that is set aside for removals, at most a quarter of the file's largest size;"
+        " when no more is left, what adds clients, sessions, opens or locks is refused",
+    )
     opens_max: int = limit(1_000_000, 1, 100_000_000, "opens of all clients together")
     threads: int = limit(8, 1, 256, "threads for file work that may block")
 

@@ -13,7 +13,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Collection
 
+from nfsd.log import get_logger
 from statestore import ChangeSet, Store
+
+log = get_logger()
+
+# Within so many records a look at the store's room is due, however short the time.
+_LOOK_RECORDS = 512
 
 Buffer = bytes | bytearray | memoryview
 OpenStore = Callable[[Callable[[int], None]], Store]
@@ -60,6 +66,7 @@ class Outbox:
         self._watched: Collection[object] = ()
         self._watcher: Callable[[ChangeSet, int], None]
         self._flush_scheduled = False
+        self._look_at = _LOOK_RECORDS
 
     # -- changes in ---------------------------------------------------------------------------------------
 
@@ -95,6 +102,14 @@ class Outbox:
         """Hand over rows of an object table: no reply may tell one before it is durable."""
         self.names_ticket = self.commit(changes)
 
+    def look_for_room(self) -> None:
+        """See whether the store has room for more; to be called every second.  Raises StoreFailed."""
+        self._look_at = self.records + _LOOK_RECORDS
+        store, before = self.store, self.store.nearly_full
+        store.look_for_room()
+        if store.nearly_full != before:
+            log.warning("store.nearly_full" if store.nearly_full else "store.has_room", used=store.used)
+
     def watch(self, things: Collection[object], watcher: Callable[[ChangeSet, int], None]) -> None:
         """Call `watcher` with every ChangeSet and its ticket that is handed over while there are any `things`.
 
@@ -123,6 +138,8 @@ class Outbox:
         self._flush_scheduled = False
         store = self.store
         store.flush()
+        if self.records > self._look_at:
+            self.look_for_room()
         if store.durable >= self.last_ticket:
             self._release(store.durable)
 

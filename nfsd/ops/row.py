@@ -34,7 +34,8 @@ class Operation:
     reply_size          the most bytes that a successful result takes
     writes              changes files: refused where the client may only read
     last                nothing behind it can be decoded
-    checked             its place or its size has to be checked beforehand
+    checked             its place, its size or the store's room has to be checked beforehand
+    when_full           it adds to the stored state: its status where the store has no room left, RESOURCE in NFSv4.0
     calls               how often it has been called
     failure             (type, statuses) of the arm that a failure carries; statuses None: every failure
     """
@@ -42,7 +43,7 @@ class Operation:
     __slots__ = (
         "number", "name", "handler", "unpack", "pack", "minor_first", "minor_last", "needs_node", "sessionless",
         "modifies", "blocks", "reply_size", "failure", "success", "writes", "calls",
-        "checked", "last", "encodes",
+        "checked", "last", "encodes", "when_full",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +62,7 @@ class Operation:
         failure: FailureArm | None = None,
         writes: bool = False,
         last: bool = False,
+        when_full: int | None = None,
     ) -> None:
         self.name = name
         self.number: int = getattr(nfs4, f"OP_{name}")
@@ -78,7 +80,8 @@ class Operation:
         # Without a bound the reply's size is counted whenever that could matter.
         self.reply_size = reply_size or (8 if result is None else UNBOUNDED)
         self.failure = (getattr(nfs4.Nfs4Packer, f"pack_{failure[0]}"), failure[1]) if failure else None
-        self.checked = modifies or name == "SEQUENCE"
+        self.checked = modifies or name == "SEQUENCE" or when_full is not None
+        self.when_full = when_full
         self.last = last
         self.writes = writes
         self.calls = 0

@@ -57,6 +57,7 @@ class Taken:
     def reap(self) -> None:
         """Let go of what nobody will miss; to be called every second or so."""
         engine = self.engine
+        engine.outbox.look_for_room()
         changes = leases.reap(engine.services.state, engine.now())
         if changes:
             engine.outbox.commit(changes)

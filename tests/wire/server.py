@@ -30,7 +30,7 @@ class ServerProcess(Launched):
         super().__init__(directory)
         self.export = directory / "export"
         self._settings = {"lease_time_s": lease_time_s, "durability": durability, **(settings or {})}
-        self._limits = dict(limits or {})
+        self.limits = dict(limits or {})
         self._exports = dict(exports or {"/export": "rw,insecure,no_root_squash"})
         self._clients = dict(clients or {})
         self._client_blackouts = dict(client_blackouts or {})
@@ -44,7 +44,7 @@ class ServerProcess(Launched):
         lines = ["[server]", f"state = {quoted(str(self.state))}", f"log_file = {quoted(str(self.log))}"]
         lines += [f"listen = {quoted(f'127.0.0.1:{self.port}')}"]
         lines += [f"{name} = {quoted(value)}" for name, value in self._settings.items()]
-        lines += ["[limits]", *(f"{name} = {value}" for name, value in self._limits.items())]
+        lines += ["[limits]", *(f"{name} = {value}" for name, value in self.limits.items())]
         for pseudo, options in self._exports.items():
             lines += ["[[export]]", f"path = {quoted(str(self.export))}", f"pseudo = {quoted(pseudo)}"]
             lines += [f"options = {quoted(export_options(options))}"]

@@ -16,7 +16,8 @@ from zlib import crc32
 import pytest
 
 from tests.support import operations as ops
-from tests.support.client import Opened, Session, mount, unique
+from tests.support.client import Client40, Opened, Owner40, Session, mount, unique
+from tests.support.waiting import until
 from tests.wire.conftest import Connect
 from tests.wire.faults import SUPPORTED, FaultyServer
 from tests.wire.store import rewrite
@@ -190,9 +191,9 @@ class SmallDisk:
 
 
 @pytest.fixture
-def small_disk(server: FaultyServer) -> Iterator[SmallDisk]:
-    """A disk for the state that is soon full."""
-    disk = SmallDisk(server.state, "112k")
+def small_disk(server: FaultyServer, request: pytest.FixtureRequest) -> Iterator[SmallDisk]:
+    """A disk for the state that is soon full; as large as the test says, or 112 KiB."""
+    disk = SmallDisk(server.state, getattr(request, "param", "112k"))
     if not disk.usable:
         disk.close()
         pytest.skip("a mount namespace needs root")
@@ -204,8 +205,11 @@ def small_disk(server: FaultyServer) -> Iterator[SmallDisk]:
 
 @pytest.mark.parametrize("pair", [False, True])
 def test_full_disk(server: FaultyServer, small_disk: SmallDisk, connect: Connect, pair: bool) -> None:
-    """A full disk stops the server; with room it goes on with all that it has acknowledged, a pair by itself."""
+    """Without a reserve a full disk stops the server; with room it goes on with all that it has acknowledged, a pair
+    by itself.
+    """
     server.pair = pair
+    server.limits["store_reserve_size"] = 0
     server.start()
     burden = Burden(server, connect)
     burden.bear()
@@ -217,3 +221,66 @@ def test_full_disk(server: FaultyServer, small_disk: SmallDisk, connect: Connect
     if not pair:
         server.start()
     burden.check()
+
+
+def fill(disk: SmallDisk) -> None:
+    """Somebody else takes all that the disk has left."""
+    script = f"dd if=/dev/zero of={disk.place}/other bs=4k 2>/dev/null; sync"
+    subprocess.run([*disk.prefix, "sh", "-c", script], check=True, timeout=60)
+
+
+def opens(session: Session, status: int) -> None:
+    """Wait until an OPEN that makes a file is answered like this."""
+    name = nfs4.nfsstat4_names[status]
+    until(lambda: session.open_status(unique(b"probe"), how=ops.unchecked()) == status, f"OPEN is answered {name}")
+
+
+@pytest.mark.parametrize("small_disk", ["24m"], indirect=True)
+def test_disk_filled_by_others(server: FaultyServer, small_disk: SmallDisk, connect: Connect) -> None:
+    """A disk that somebody else fills stops nobody: what adds state is refused, what removes some is not."""
+    server.limits["store_reserve_size"] = 4 << 20
+    server.start()
+    connection = connect(server)
+    session = mount(connection)
+    leaving, old = mount(connect(server)), Client40(connect(server))
+    opened = [session.create(unique(b"file")) for _ in range(2000)]
+    lock = session.lock(opened[0])
+    leaving.create(unique(b"left"))
+    owner = Owner40(old)
+    held = owner.create(unique(b"old"))
+    fill(small_disk)
+    opens(session, nfs4.NFS4ERR_NOSPC)
+    put = ops.putfh(opened[0].handle)
+    assert session.status(put, ops.lock_more(lock, 5, 5)) == nfs4.NFS4ERR_DELAY
+    again = connection.call(ops.create_session(session.clientid, session.create_sequence + 1))
+    assert again.status == nfs4.NFS4ERR_NOSPC
+    # The owner's sequence id is where it was: the same number does for CLOSE.
+    refused = old.status(*owner.opening(unique(b"no"), how=ops.unchecked(), seqid=owner.seqid + 1))
+    assert refused == nfs4.NFS4ERR_RESOURCE
+    old.ok(ops.putfh(held.handle), ops.close(held.stateid, owner.next()))
+    assert session.status(put, ops.locku(lock)) == nfs4.NFS4_OK
+    assert leaving.connection.status(ops.destroy_session(leaving.sessionid)) == nfs4.NFS4_OK
+    for each in opened:
+        assert session.status(ops.putfh(each.handle), ops.close(each.stateid)) == nfs4.NFS4_OK
+    assert server.alive() and server.events("store.nearly_full") and not server.faults()
+    small_disk.grow("64m")
+    opens(session, nfs4.NFS4_OK)
+    assert server.events("store.has_room")
+
+
+def test_store_as_large_as_it_may_be(server: FaultyServer, connect: Connect) -> None:
+    """Opens are refused before the store is as large as it may be, and after a restart too, until closes make room."""
+    server.limits["store_size_max"] = 1 << 20
+    server.start()
+    session = mount(connect(server))
+    opened: list[Opened] = []
+    with pytest.raises(AssertionError, match="NOSPC"):
+        while len(opened) < 20_000:
+            opened.append(session.create(unique(b"file-" + b"x" * 200)))
+    server.restart()
+    session.connection = connect(server)
+    assert session.open_status(unique(b"full"), how=ops.unchecked()) == nfs4.NFS4ERR_NOSPC
+    for each in opened:
+        assert session.status(ops.putfh(each.handle), ops.close(each.stateid)) == nfs4.NFS4_OK
+    opens(session, nfs4.NFS4_OK)
+    assert not server.faults()
