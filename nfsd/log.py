@@ -15,6 +15,7 @@ import logging
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,8 @@ from typing import Any, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+from nfsd.origins import origin_of
 
 _RANKS = {
     "debug": logging.DEBUG,
@@ -192,61 +195,105 @@ def get_logger(**values: Any) -> FilteringBoundLogger:
     return cast(FilteringBoundLogger, structlog.get_logger(**values))
 
 
-LIMITED_LINES_MAX = 20
-"""Lines of one event about one peer in each window; the rest are counted, and the count is logged."""
-LIMITED_WINDOW_NS = 10_000_000_000
-LIMITED_KEYS_MAX = 1024
-"""Pairs of event and peer that are told apart at a time."""
+WINDOW_NS = 60_000_000_000
+"""How long the lines about one address are counted together."""
+_SECOND_NS = 1_000_000_000
+ADDRESSES_MAX = 1024
+"""Addresses that are told apart at a time."""
 
 
 class _Window:
-    """What one peer has brought about of one event since the window began."""
+    """What has been said about one address since the window began: lines written and left out, by event."""
 
-    __slots__ = ("began_ns", "count")
+    __slots__ = ("began_ns", "lines", "written", "left_out")
 
     def __init__(self, began_ns: int) -> None:
         self.began_ns = began_ns
-        self.count = 0
+        self.lines = 0
+        self.written: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
 
 
 class Limiter:
-    """Writes lines that a peer can bring about, so that none of them can fill the disk with them."""
+    """Writes lines that a peer can bring about, so that none can fill the disk with them, nor all together.
 
-    def __init__(self) -> None:
-        self._windows: dict[tuple[str, str], _Window] = {}
+    About one address (of IPv6: one network of 64 bits) there are at most `lines_per_address_max` a minute, of one event
+    at most half of them; about all at most `lines_max` a second.  What is left out is counted, and the counts are
+    logged when the minute is over.
+    """
+
+    def __init__(self, *, lines_per_address_max: int = 240, lines_max: int = 100) -> None:
+        self.suppressed = 0
+        """Lines that were left out."""
+        self._windows: dict[str, _Window] = {}
+        self._second = _Window(0)
         self._log = get_logger()
+        self.configure(lines_per_address_max=lines_per_address_max, lines_max=lines_max)
+
+    def configure(self, *, lines_per_address_max: int, lines_max: int) -> None:
+        """Other limits from now on."""
+        self._lines_per_address_max = lines_per_address_max
+        self._lines_of_event_max = max(1, lines_per_address_max // 2)
+        self._lines_max = lines_max
 
     def write(self, level: str, event: str, *, about: str, **values: Any) -> None:
-        """Write the line, or count it. `about` is the peer's address without its port."""
+        """Write the line, or count it. `about` is the peer's address without its port, empty if it is nobody's."""
         now_ns = _context.clock_ns()
-        key = (event, about)
-        window = self._windows.get(key)
-        if window is None or now_ns - window.began_ns > LIMITED_WINDOW_NS:
-            if window is None and len(self._windows) >= LIMITED_KEYS_MAX:
-                self.flush()
-            self._close(key)
-            window = self._windows[key] = _Window(now_ns)
-        window.count += 1
-        if window.count <= LIMITED_LINES_MAX:
+        origin = origin_of(about)
+        window = self._windows.get(origin)
+        if window is None or now_ns - window.began_ns > WINDOW_NS:
+            if window is not None:
+                self._close(origin)
+            elif len(self._windows) >= ADDRESSES_MAX:
+                self._close(next(iter(self._windows)))
+            window = self._windows[origin] = _Window(now_ns)
+        if window.lines >= self._lines_per_address_max or window.written[event] >= self._lines_of_event_max:
+            window.left_out[event] += 1
+            self.suppressed += 1
+            return
+        window.lines += 1
+        window.written[event] += 1
+        if self._has_room(now_ns):
             getattr(self._log, level)(event, **values)
+        else:
+            self._second.left_out[event] += 1
+            self.suppressed += 1
 
     def flush(self) -> None:
-        """Log what was suppressed in every window, and forget them all."""
-        for key in list(self._windows):
-            self._close(key)
+        """Log what was left out in every window, and forget them all."""
+        for origin in list(self._windows):
+            self._close(origin)
+        self._tell("", self._second.left_out)
 
     def expire(self) -> None:
         """Close the windows that are over; to be called every second or so."""
         now_ns = _context.clock_ns()
-        for key, window in list(self._windows.items()):
-            if now_ns - window.began_ns > LIMITED_WINDOW_NS:
-                self._close(key)
+        while self._windows:
+            origin, oldest = next(iter(self._windows.items()))
+            if now_ns - oldest.began_ns <= WINDOW_NS:
+                break
+            self._close(origin)
+        self._tell("", self._second.left_out)
 
-    def _close(self, key: tuple[str, str]) -> None:
-        window = self._windows.pop(key, None)
-        if window is not None and window.count > LIMITED_LINES_MAX:
-            event, about = key
-            self._log.warning("log.suppressed", suppressed=event, about=about, count=window.count - LIMITED_LINES_MAX)
+    def _has_room(self, now_ns: int) -> bool:
+        """Whether one more line may be written in this second."""
+        second = self._second
+        if now_ns - second.began_ns >= _SECOND_NS:
+            second.began_ns, second.lines = now_ns, 0
+        second.lines += 1
+        return second.lines <= self._lines_max
+
+    def _close(self, origin: str) -> None:
+        left_out = self._windows.pop(origin).left_out
+        if left_out and self._has_room(_context.clock_ns()):
+            self._tell(origin, left_out)
+        else:
+            self._second.left_out += left_out
+
+    def _tell(self, about: str, left_out: Counter[str]) -> None:
+        for event, count in left_out.items():
+            self._log.warning("log.suppressed", suppressed=event, about=about, count=count)
+        left_out.clear()
 
 
 def _render(_logger: WrappedLogger, method: str, event: EventDict) -> str:

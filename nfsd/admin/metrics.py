@@ -63,6 +63,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "takeovers_total": ("", "Takeovers since the supervisor was started"),
     "takeover_phase_seconds": ("phase", "What each phase of the last takeover or start took"),
     "role": ("role", "1 for what this node is: standby, resuming, active, draining or fenced"),
+    "log_lines_suppressed_total": ("", "Log lines about peers that were counted instead of written"),
     "log_lines_lost_total": ("", "Log lines that could not be written"),
 }
 

@@ -126,5 +126,6 @@ def figures(engine: Engine, connections: int, quarantined: int) -> dict[str, Any
         "store_refusals_total": counters.store_refusals,
         "commits_total": engine.outbox.store.transactions,
         "commit_records_total": engine.outbox.records,
+        "log_lines_suppressed_total": logging_.limiter.suppressed,
         "log_lines_lost_total": logging_.lines_lost(),
     }

@@ -25,7 +25,7 @@ from nfsd.failover.service import Notifier, passed_sockets, watchdog_s
 from nfsd.failover.standby import run_standby_worker
 from nfsd.failover.supervisor import Supervisor
 from nfsd.failover.worker import Served, run, run_worker
-from nfsd.log import get_logger
+from nfsd.log import get_logger, limiter
 from nfsd.rpc.listeners import open_listeners, text_of
 from statestore import lock_directory
 
@@ -102,6 +102,8 @@ def begin(config: Config, run: Callable[[], int]) -> NoReturn:
         logging_.configure(node=config.node, level=config.log_level, file=config.log_file)
     except OSError as error:
         raise click.ClickException(f"cannot write the log {config.log_file}: {error.strerror}") from error
+    limits = config.limits
+    limiter.configure(lines_per_address_max=limits.log_lines_per_address_max, lines_max=limits.log_lines_max)
     try:
         code = run()
     except Exception as error:

@@ -166,6 +166,10 @@ class Limits:
         " when no more is left, what adds clients, sessions, opens or locks is refused",
     )
     opens_max: int = limit(1_000_000, 1, 100_000_000, "opens of all clients together")
+    log_lines_per_address_max: int = limit(
+        240, 2, 1_000_000, "log lines that peers can bring about, of one address in a minute; the rest is counted"
+    )
+    log_lines_max: int = limit(100, 1, 1_000_000, "such lines of all addresses in a second; the rest is counted")
     threads: int = limit(8, 1, 256, "threads for file work that may block")
 
 

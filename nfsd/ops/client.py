@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from nfsd.errors import Nfs4Error
-from nfsd.log import get_logger
+from nfsd.log import limiter
 from nfsd.ops.request import Request
 from nfsd.state import leases, records
 from nfsd.state.clients import came_from, remove_client
 from nfsd.state.model import Client
 from xdr.generated import nfs4
-
-log = get_logger()
 
 # Without RFC 7862's SUPP_FENCE_OPS: like the Linux server, this one does not know what it would fence.
 _KNOWN_FLAGS = (
@@ -99,7 +97,7 @@ def op_destroy_clientid(c: Request, args: nfs4.DESTROY_CLIENTID4args) -> None:
         raise Nfs4Error(nfs4.NFS4ERR_STALE_CLIENTID, "unknown clientid")
     if client.has_state():
         raise Nfs4Error(nfs4.NFS4ERR_CLIENTID_BUSY, "the client has sessions or state")
-    log.info("client.destroyed", client=client.label)
+    limiter.write("info", "client.destroyed", about=c.connection.address, client=client.label)
     remove_client(state, c.changes, client)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from nfsd.log import get_logger
+from nfsd.log import get_logger, limiter
 from nfsd.state import blackouts, owners
 from nfsd.state.asker import Asker
 from nfsd.state.clients import remove_client
@@ -36,9 +36,15 @@ def take_from_expired(state: State, asker: Asker, client: Client) -> bool:
     """Remove a client that only holds its state by courtesy, because somebody conflicts with it."""
     if client is asker.client or not is_expired(state, client, asker.now):
         return False
-    log.info("client.expired", client=client.label, opens=len(client.opens), reason="conflict")
+    _say_expired(client, "conflict")
     remove_client(state, asker.changes, client)
     return True
+
+
+def _say_expired(client: Client, reason: str) -> None:
+    limiter.write(
+        "info", "client.expired", about=client.address, client=client.label, opens=len(client.opens), reason=reason
+    )
 
 
 def wait_for_holders(state: State, waiting: Waiting, claims: Claims | None) -> None:
@@ -79,7 +85,7 @@ def reap(state: State, now: float) -> ChangeSet:
         if not is_expired(state, client, now):
             continue
         if not client.confirmed or idle_s(state, client, now) > COURTESY_S or not client.opens:
-            log.info("client.expired", client=client.label, opens=len(client.opens), reason="lease")
+            _say_expired(client, "lease")
             remove_client(state, changes, client)
     for client in state.clients:
         _reap_owners(state, client, now, changes)
