@@ -82,7 +82,12 @@ def _identify(c: Request, owner: bytes, verifier: bytes, principal: bytes) -> Cl
                 raise Nfs4Error(nfs4.NFS4ERR_CLID_INUSE, "another principal has state under this owner")
             remove_client(state, c.changes, client)
     client = Client(
-        clientid=state.clientids.next(), family=1, owner=owner, verifier=verifier, principal=principal, now=c.now
+        clientid=state.new_clientid(),
+        family=1,
+        owner=owner,
+        verifier=verifier,
+        principal=principal,
+        now=c.now,
     )
     came_from(client, c.connection.peer)
     clients.add_unconfirmed(client)

@@ -29,7 +29,7 @@ def op_setclientid(c: Request, args: nfs4.SETCLIENTID4args) -> nfs4.SETCLIENTID4
             raise Nfs4Error(nfs4.NFS4ERR_CLID_INUSE, "another principal uses this owner", used_by)
     same = known is not None and known.principal == principal and known.verifier == verifier
     client = Client(
-        clientid=known.clientid if same and known is not None else state.clientids.next(),
+        clientid=known.clientid if same and known is not None else state.new_clientid(),
         family=0,
         owner=owner,
         verifier=verifier,

@@ -6,6 +6,8 @@ Whether something is in the way is `statestore`'s to say (`statestore/filter.py`
 
 from __future__ import annotations
 
+import hashlib
+
 from nfsd.errors import Nfs4Error
 from nfsd.log import limiter
 from nfsd.state import blackouts, stateids
@@ -47,13 +49,19 @@ def check_range(
         if not _gives_way(state, asker, verdict):
             status = _refused(asker, verdict, nfs4.NFS4ERR_DENIED)
             assert verdict.range is not None
-            body = _denied(verdict.range) if status == nfs4.NFS4ERR_DENIED else None
+            body = _denied(state, verdict.range) if status == nfs4.NFS4ERR_DENIED else None
             raise Nfs4Error(status, "another lock is in the way", body)
 
 
-def _denied(conflict: Range) -> nfs4.LOCK4denied:
-    """Who has it (RFC 8881 18.10.2)."""
-    clientid = int.from_bytes(conflict.owner[:HOLDER_KEY_SIZE], "big")
+def _denied(state: State, conflict: Range) -> nfs4.LOCK4denied:
+    """Who has it (RFC 8881 18.10.2).
+
+    Whoever knows a clientid may speak for its client (RFC 7530 9.1): the one told is another, always the same for a
+    client, that nobody can speak by.
+    """
+    holder_key = conflict.owner[:HOLDER_KEY_SIZE]
+    digest = hashlib.blake2b(holder_key, key=state.secret, person=b"denied", digest_size=8).digest()
+    clientid = int.from_bytes(digest, "big")
     return nfs4.LOCK4denied(
         conflict.start,
         nfs4.NFS4_UINT64_MAX if conflict.end == TO_END else conflict.end - conflict.start,

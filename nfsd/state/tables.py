@@ -133,7 +133,7 @@ class State:
         self.opens_max = opens_max
         self.wall_offset_s = wall_offset_s
         self.clients = ClientTable(lease_time_s, clients_max)
-        self.clientids = Clientids(epoch)
+        self._clientids = Clientids(epoch, secret)
         self.instances = Instances.of_new_store(random_bytes)
         self.filter: Filter[Client, OpenState] = Filter(now)
         self.sessions: dict[bytes, Session] = {}
@@ -145,3 +145,7 @@ class State:
         self.dead_sessions: set[bytes] = set()
         self.expired_stateids = Recent(_EXPIRED_MAX)
         self.expired_clientids = Recent(_EXPIRED_MAX)
+
+    def new_clientid(self) -> int:
+        """A clientid that no client of this store has had."""
+        return self._clientids.next(self.clients.by_id)

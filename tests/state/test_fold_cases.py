@@ -149,7 +149,12 @@ def test_client_restarts_and_opens_again() -> None:
     before = world.records()
     asker = world.asker()
     again = Client(
-        clientid=world.state.clientids.next(), family=1, owner=b"new", verifier=b"restart!", principal=b"1:0", now=1.0
+        clientid=world.state.new_clientid(),
+        family=1,
+        owner=b"new",
+        verifier=b"restart!",
+        principal=b"1:0",
+        now=1.0,
     )
     clients.remove_client(world.state, asker.changes, world.new)
     clients.confirm(world.state, again)

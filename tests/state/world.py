@@ -110,7 +110,7 @@ class World:
         """A client that has been confirmed and stored, in place of an older instance."""
         asker = self.asker(minor=family)
         client = Client(
-            clientid=self.state.clientids.next(), family=family, owner=owner, verifier=verifier, principal=b"1:0",
+            clientid=self.state.new_clientid(), family=family, owner=owner, verifier=verifier, principal=b"1:0",
             now=self.now,
         )  # fmt: skip
         clients.came_from(client, f"{address or '192.0.2.1'}:700")
