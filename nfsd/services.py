@@ -34,6 +34,8 @@ class Services:
     lease_time_s: int
     now: Callable[[], float]
     """The clock of `Request.now`: seconds, which never jump."""
+    client_moves: str
+    """One of `nfsd.config.CLIENT_MOVES`: when another instance of a client may come from another address."""
     identity: Identity
     verifier: WriteVerifier
     writes_lost: Callable[[], None]

@@ -219,8 +219,15 @@ class Compound(Request):
     def _replay(self, reply: bytes) -> None:
         """Answer the whole request from a reply cache."""
         self._engine.counters.replays += 1
+        self._leave()
         outbox = self._engine.outbox
         outbox.send(self.connection, self.call.xid, [reply], outbox.last_ticket)
+
+    def _leave(self) -> None:
+        """A retry has no reply of its own: what it has changed (its client's address) is committed by itself."""
+        if self.changes.entries:
+            changes, self.changes = self.changes, ChangeSet()
+            self._engine.outbox.commit(changes)
 
     def go_on(self) -> None:
         """Evaluate operations from `index` on, until the end, a failure, or one that has to wait."""
@@ -270,6 +277,7 @@ class Compound(Request):
                 if self.owner is not None:
                     self._remember_owner_reply(operation, nfs4.NFS4_OK, first)
             except RetryWaits:
+                self._leave()
                 return
             except Undecidable:
                 raise

@@ -6,6 +6,7 @@ Must not know how a setting is used, nor what an export's options mean (`nfsd.ex
 
 from nfsd.config.load import load_config, parse_address, parse_export, rank_of_level
 from nfsd.config.model import (
+    MOVES_WITH_LEASE,
     Address,
     ClientRule,
     ClientSpec,
@@ -19,6 +20,7 @@ from nfsd.config.model import (
 )
 
 __all__ = [
+    "MOVES_WITH_LEASE",
     "Address",
     "ClientRule",
     "ClientSpec",

@@ -20,6 +20,7 @@ from typing import Any
 from nfsd.config.locate import Locator
 from nfsd.config.model import (
     BLACKOUT_RESPONSES,
+    CLIENT_MOVES,
     DURABILITIES,
     HANDLES,
     LEVELS,
@@ -174,6 +175,7 @@ _SERVER: dict[str, Parser] = {
     "recovery": _one_of(RECOVERIES),
     # A lease below 5 s lets one slow disk expire an honest client; an hour is long enough for anybody.
     "lease_time_s": _number(5, 3600, " seconds"),
+    "client_moves": _one_of(CLIENT_MOVES),
     "blackout_s": _blackout_s,
     "blackout_response": _one_of(BLACKOUT_RESPONSES),
     "control": _path,

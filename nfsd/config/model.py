@@ -19,6 +19,8 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 DURABILITIES = ("process", "power")
 BLACKOUT_RESPONSES = ("retry", "fail")
 RECOVERIES = ("resume", "reclaim")
+MOVES_WITH_LEASE = "lease"
+CLIENT_MOVES = (MOVES_WITH_LEASE, "always")
 HANDLES = ("auto", "kernel", "table")
 FENCE_BY_MANAGER, FENCE_ON_HOST = "manager", "host"
 FENCES = (FENCE_BY_MANAGER, FENCE_ON_HOST)
@@ -208,6 +210,7 @@ class Config:
     durability: str = "process"
     recovery: str = "resume"
     lease_time_s: int = 90
+    client_moves: str = MOVES_WITH_LEASE
     blackout_s: int = 30
     blackout_response: str = "fail"
     control: Path

@@ -170,6 +170,11 @@ class Namespace:
         export: Export | None = node.fs.export
         return _ABOVE if export is None else export.options_for(address)
 
+    def admits(self, address: str, port: int) -> bool:
+        """Return whether any export is for a client at this address and port."""
+        found = (export.options_for(address) for export in self.exports)
+        return any(options is not None and options.port_allowed(port) for options in found)
+
     def flavours(self, node: Node, address: str) -> tuple[int, ...]:
         """Return the authentication flavours for SECINFO; above the exports all that any of them takes."""
         export: Export | None = node.fs.export

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nfsd.errors import Nfs4Error
 from nfsd.log import limiter
 from nfsd.ops.request import Request
+from nfsd.ops.speaker import follow, require_admitted, require_free, require_speaker
 from nfsd.state import leases, records
 from nfsd.state.clients import came_from, remove_client
 from nfsd.state.model import Client
@@ -34,6 +35,7 @@ def op_exchange_id(c: Request, args: nfs4.EXCHANGE_ID4args) -> nfs4.EXCHANGE_ID4
         raise Nfs4Error(nfs4.NFS4ERR_ENCR_ALG_UNSUPP, "SSV is not offered")
     if how == nfs4.SP4_MACH_CRED:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "SP4_MACH_CRED needs RPCSEC_GSS")
+    require_admitted(c)
     owner, verifier = args.eia_clientowner.co_ownerid, args.eia_clientowner.co_verifier
     principal = c.principal()
     if args.eia_flags & nfs4.EXCHGID4_FLAG_UPD_CONFIRMED_REC_A:
@@ -64,6 +66,12 @@ def _update(c: Request, owner: bytes, verifier: bytes, principal: bytes) -> Clie
         raise Nfs4Error(nfs4.NFS4ERR_NOT_SAME, "another instance of the client")
     if client.principal != principal:
         raise Nfs4Error(nfs4.NFS4ERR_PERM, "another principal")
+    return _again(c, client)
+
+
+def _again(c: Request, client: Client) -> Client:
+    """A confirmed instance comes again, perhaps from another address: it knows its own verifier."""
+    follow(c, client, nfs4.NFS4ERR_CLID_INUSE)
     client.heard = c.now
     return client
 
@@ -75,11 +83,9 @@ def _identify(c: Request, owner: bytes, verifier: bytes, principal: bytes) -> Cl
     client = clients.confirmed(1, owner)
     if client is not None:
         if client.principal == principal and client.verifier == verifier:
-            client.heard = c.now
-            return client
+            return _again(c, client)
+        require_free(c, client, principal)
         if client.principal != principal:
-            if client.has_state() and not leases.is_expired(state, client, c.now):
-                raise Nfs4Error(nfs4.NFS4ERR_CLID_INUSE, "another principal has state under this owner")
             remove_client(state, c.changes, client)
     client = Client(
         clientid=state.new_clientid(),
@@ -100,6 +106,7 @@ def op_destroy_clientid(c: Request, args: nfs4.DESTROY_CLIENTID4args) -> None:
     client = state.clients.by_id.get(args.dca_clientid)
     if client is None or not client.family:
         raise Nfs4Error(nfs4.NFS4ERR_STALE_CLIENTID, "unknown clientid")
+    require_speaker(c, client, nfs4.NFS4ERR_STALE_CLIENTID)
     if client.has_state():
         raise Nfs4Error(nfs4.NFS4ERR_CLIENTID_BUSY, "the client has sessions or state")
     limiter.write("info", "client.destroyed", about=c.connection.address, client=client.label)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from nfsd.errors import Nfs4Error
-from nfsd.log import get_logger, limiter
 from nfsd.ops.request import Request
-from nfsd.state import leases, records
-from nfsd.state.clients import came_from, confirm, remove_client
+from nfsd.ops.speaker import follow, require_address, require_admitted, require_free, require_principal
+from nfsd.state import records
+from nfsd.state.clients import came_from, establish
 from nfsd.state.model import Callback, Client
 from xdr.generated import nfs4
-
-log = get_logger()
 
 
 def op_setclientid(c: Request, args: nfs4.SETCLIENTID4args) -> nfs4.SETCLIENTID4resok:
@@ -19,17 +17,15 @@ def op_setclientid(c: Request, args: nfs4.SETCLIENTID4args) -> nfs4.SETCLIENTID4
     Raises CLID_INUSE with the address of the client that has the owner string now.
     """
     state = c.state
-    clients = state.clients
+    require_admitted(c)
     owner, verifier = args.client.id, args.client.verifier
     principal = c.principal()
-    known = clients.confirmed(0, owner)
-    if known is not None and known.principal != principal:
-        if known.has_state() and not leases.is_expired(state, known, c.now):
-            used_by = nfs4.netaddr4(na_r_netid=known.callback.netid, na_r_addr=known.callback.address)
-            raise Nfs4Error(nfs4.NFS4ERR_CLID_INUSE, "another principal uses this owner", used_by)
-    same = known is not None and known.principal == principal and known.verifier == verifier
+    known = state.clients.confirmed(0, owner)
+    same = known if known is not None and (known.principal, known.verifier) == (principal, verifier) else None
+    if known is not None and same is None:
+        require_free(c, known, principal)
     client = Client(
-        clientid=known.clientid if same and known is not None else state.new_clientid(),
+        clientid=same.clientid if same is not None else state.new_clientid(),
         family=0,
         owner=owner,
         verifier=verifier,
@@ -40,61 +36,71 @@ def op_setclientid(c: Request, args: nfs4.SETCLIENTID4args) -> nfs4.SETCLIENTID4
     client.confirm = c.services.random_bytes(8)
     location = args.callback.cb_location
     client.callback = Callback(args.callback.cb_program, location.na_r_netid, location.na_r_addr, args.callback_ident)
-    if same and known is not None:
-        clients.add_update(known, client)
+    if same is not None:
+        state.clients.add_update(same, client)
     else:
-        clients.add_unconfirmed(client)
+        state.clients.add_unconfirmed(client)
     return nfs4.SETCLIENTID4resok(client.clientid, client.confirm)
 
 
 def op_setclientid_confirm(c: Request, args: nfs4.SETCLIENTID_CONFIRM4args) -> None:
     """Confirm what SETCLIENTID told (RFC 7530 16.34.5).  Raises STALE_CLIENTID, CLID_INUSE."""
-    state = c.state
-    clients = state.clients
-    principal = c.principal()
+    clients = c.state.clients
     update = clients.update_of(args.clientid)
     if update is not None and update.confirm == args.setclientid_confirm:
-        known = clients.by_id[args.clientid]
-        _same_principal(update, principal)
-        clients.drop_unconfirmed(0, update.owner)
-        known.callback, known.confirm = update.callback, update.confirm
-        known.heard = c.now
-        records.put_client(c.changes, known)
+        _confirm_update(c, clients.by_id[args.clientid], update)
         return
     client = clients.by_id.get(args.clientid)
     if client is None or client.family or client.confirm != args.setclientid_confirm:
         raise Nfs4Error(nfs4.NFS4ERR_STALE_CLIENTID, "no such clientid and verifier")
-    _same_principal(client, principal)
+    _require_confirmer(c, client)
     client.heard = c.now
-    if client.confirmed:
-        return  # a retry
-    old = clients.confirmed(0, client.owner)
+    if not client.confirmed:
+        _confirm(c, client)
+
+
+def _require_confirmer(c: Request, client: Client) -> None:
+    """Only who sent the SETCLIENTID may confirm it.  Raises CLID_INUSE for another principal, STALE_CLIENTID."""
+    require_address(c, client, nfs4.NFS4ERR_STALE_CLIENTID)
+    require_principal(c, client, nfs4.NFS4ERR_CLID_INUSE)
+
+
+def _confirm_update(c: Request, known: Client, update: Client) -> None:
+    """A known instance tells other callbacks, and perhaps comes from another address."""
+    _require_confirmer(c, update)
+    c.state.clients.drop_unconfirmed(0, update.owner)
+    known.callback, known.confirm = update.callback, update.confirm
+    known.heard = c.now
+    follow(c, known, nfs4.NFS4ERR_STALE_CLIENTID)
+    records.put_client(c.changes, known)
+
+
+def _confirm(c: Request, client: Client) -> None:
+    """Confirm a new instance.  Raises CLID_INUSE where somebody has come to use the owner string meanwhile."""
+    state = c.state
+    old = state.clients.confirmed(0, client.owner)
     if old is not None:
-        limiter.write("info", "client.restarted", about=c.connection.address, client=client.label, before=old.label)
-        remove_client(state, c.changes, old)
-    confirm(state, client)
+        require_free(c, old, client.principal)
+    establish(state, c.changes, client)
     records.put_client(c.changes, client)
-    limiter.write(
-        "info",
-        "client.confirmed",
-        about=c.connection.address,
-        client=client.label,
-        owner=client.owner.decode("utf-8", "replace"),
-    )
-
-
-def _same_principal(client: Client, principal: bytes) -> None:
-    if client.principal != principal:
-        raise Nfs4Error(nfs4.NFS4ERR_CLID_INUSE, "another principal")
 
 
 def op_renew(c: Request, args: nfs4.RENEW4args) -> None:
-    """Renew a client's lease.  Raises STALE_CLIENTID."""
-    confirmed_client(c, args.clientid).heard = c.now
+    """Renew a client's lease.  Raises STALE_CLIENTID, EXPIRED, ACCESS for another principal (RFC 7530 16.29)."""
+    client = _confirmed(c, args.clientid)
+    require_principal(c, client, nfs4.NFS4ERR_ACCESS)
+    follow(c, client, nfs4.NFS4ERR_STALE_CLIENTID)
+    client.heard = c.now
 
 
 def confirmed_client(c: Request, clientid: int) -> Client:
-    """NFSv4.0: the client of a clientid in a request.  Raises STALE_CLIENTID."""
+    """NFSv4.0: the client that a request speaks for by its clientid.  Raises STALE_CLIENTID, EXPIRED."""
+    client = _confirmed(c, clientid)
+    follow(c, client, nfs4.NFS4ERR_STALE_CLIENTID)
+    return client
+
+
+def _confirmed(c: Request, clientid: int) -> Client:
     state = c.state
     client = state.clients.by_id.get(clientid)
     if client is None and clientid in state.expired_clientids:

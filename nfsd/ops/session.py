@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 
 from nfsd.errors import REPLY_HEAD_SIZE, Nfs4Error, Replay, ReplayedResult, RetryWaits
-from nfsd.log import get_logger, limiter
+from nfsd.log import get_logger
 from nfsd.ops.request import Request
+from nfsd.ops.speaker import follow, require_address, require_free, require_principal, require_speaker
 from nfsd.state import records, sessions
-from nfsd.state.clients import confirm, remove_client
+from nfsd.state.clients import establish
 from nfsd.state.model import Channel, Client, Session, Slot
 from xdr.generated import nfs4
 
@@ -47,6 +48,9 @@ def op_sequence(c: Request, args: nfs4.SEQUENCE4args) -> bytes:
             dead.remove(args.sa_sessionid)
             raise Nfs4Error(nfs4.NFS4ERR_DEADSESSION, "a request of it could not be recovered (RFC 8881 2.10.6.5)")
         raise Nfs4Error(nfs4.NFS4ERR_BADSESSION, "unknown session")
+    if c.connection not in session.connections:
+        follow(c, session.client, nfs4.NFS4ERR_BADSESSION)
+        session.join(c.connection)
     slots = session.slots
     if args.sa_slotid >= len(slots):
         raise Nfs4Error(nfs4.NFS4ERR_BADSLOT, f"slot {args.sa_slotid} of {len(slots)}")
@@ -69,7 +73,7 @@ def op_sequence(c: Request, args: nfs4.SEQUENCE4args) -> bytes:
     slot.resumed = False
     slot.used = True
     slot.sequence = seqid
-    slot.asked = (c.count, c.operations[-1][0].number)
+    slot.asked = (c.count, c.operations[-1][0].number, c.call.cred)
     c.slot = slot
     c.session = session
     c.client = client
@@ -79,8 +83,6 @@ def op_sequence(c: Request, args: nfs4.SEQUENCE4args) -> bytes:
         size_max = fore.reply_cached_max
     c.reply_size_max = size_max
     c.reply_size = REPLY_HEAD_SIZE + len(c.tag)
-    if c.connection not in session.connections:
-        session.join(c.connection)
     highest = len(slots) - 1
     flags = _status_flags(c, session) if session.flags or session.client.lost_until else 0
     return _SEQUENCE_OK.pack(
@@ -118,16 +120,18 @@ def _not_the_next(c: Request, slot: Slot, seqid: int) -> None:
 
 
 def _check_same(c: Request, slot: Slot) -> None:
-    """A retry must ask for the same operations, as far as their count and the last one tell.
+    """A retry must ask for the same operations, as far as their count and the last one tell, in the same caller's name.
 
     Raises SEQ_FALSE_RETRY (RFC 8881 2.10.6.1.3.1, which leaves it to the server how far to look).
     """
-    if slot.asked is not None and slot.asked != (c.count, c.operations[-1][0].number):
-        raise Nfs4Error(nfs4.NFS4ERR_SEQ_FALSE_RETRY, "a retry with other operations")
+    if slot.asked is not None and slot.asked != (c.count, c.operations[-1][0].number, c.call.cred):
+        raise Nfs4Error(nfs4.NFS4ERR_SEQ_FALSE_RETRY, "a retry with other operations, or of another caller")
 
 
 def op_create_session(c: Request, args: nfs4.CREATE_SESSION4args) -> nfs4.CREATE_SESSION4resok:
     """Make a session, and confirm its client if it is new (RFC 8881 18.36.4).
+
+    A confirmed client's further sessions may be made by any principal (RFC 8881 18.36.4), but only from its address.
 
     Raises STALE_CLIENTID, CLID_INUSE, SEQ_MISORDERED, INVAL, TOOSMALL, ReplayedResult for a retry.
     """
@@ -135,6 +139,7 @@ def op_create_session(c: Request, args: nfs4.CREATE_SESSION4args) -> nfs4.CREATE
     client = state.clients.by_id.get(args.csa_clientid)
     if client is None or not client.family:
         raise Nfs4Error(nfs4.NFS4ERR_STALE_CLIENTID, "unknown clientid")
+    require_address(c, client, nfs4.NFS4ERR_STALE_CLIENTID)
     if args.csa_sequence == client.create_sequence and client.create_reply:
         raise ReplayedResult(nfs4.NFS4_OK, client.create_reply)
     if args.csa_sequence != (client.create_sequence + 1) & 0xFFFFFFFF:
@@ -179,23 +184,17 @@ def op_create_session(c: Request, args: nfs4.CREATE_SESSION4args) -> nfs4.CREATE
 
 
 def _confirm(c: Request, client: Client) -> None:
-    """The first session confirms the client; an older instance of it loses everything (RFC 8881 18.36.4)."""
-    state = c.state
+    """The first session confirms the client (RFC 8881 18.36.4).
+
+    Raises CLID_INUSE where somebody else has come to use the owner string meanwhile.
+    """
     client.heard = c.now
     if client.confirmed:
         return
-    old = state.clients.confirmed(client.family, client.owner)
+    old = c.state.clients.confirmed(client.family, client.owner)
     if old is not None:
-        limiter.write("info", "client.restarted", about=c.connection.address, client=client.label, before=old.label)
-        remove_client(state, c.changes, old)
-    confirm(state, client)
-    limiter.write(
-        "info",
-        "client.confirmed",
-        about=c.connection.address,
-        client=client.label,
-        owner=client.owner.decode("utf-8", "replace"),
-    )
+        require_free(c, old, client.principal)
+    establish(c.state, c.changes, client)
 
 
 def _fore_channel(c: Request, asked: nfs4.channel_attrs4) -> Channel:
@@ -261,6 +260,7 @@ def op_destroy_session(c: Request, args: nfs4.DESTROY_SESSION4args) -> None:
     session = state.sessions.get(args.dsa_sessionid)
     if session is None:
         raise Nfs4Error(nfs4.NFS4ERR_BADSESSION, "unknown session")
+    require_speaker(c, session.client, nfs4.NFS4ERR_BADSESSION)
     if session is c.session and c.index != c.count - 1:
         raise Nfs4Error(nfs4.NFS4ERR_NOT_ONLY_OP, "its own session must be destroyed last")
     if session.is_busy(c):
@@ -275,6 +275,8 @@ def op_bind_conn_to_session(c: Request, args: nfs4.BIND_CONN_TO_SESSION4args) ->
     session = c.state.sessions.get(args.bctsa_sessid)
     if session is None:
         raise Nfs4Error(nfs4.NFS4ERR_BADSESSION, "unknown session")
+    require_principal(c, session.client, nfs4.NFS4ERR_BADSESSION)
+    follow(c, session.client, nfs4.NFS4ERR_BADSESSION)
     direction = _DIRECTIONS.get(args.bctsa_dir)
     if direction is None:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, f"direction {args.bctsa_dir}")

@@ -40,6 +40,8 @@ class Absent(Connection):
 
     __slots__ = ()
 
+    present = False
+
     def carry(self, thing: Carried) -> bool:
         """No connection carries anything yet."""
         return False

@@ -154,6 +154,7 @@ def _services(
         limits=config.limits,
         lease_time_s=config.lease_time_s,
         now=edge.now,
+        client_moves=config.client_moves,
         identity=identity,
         verifier=verifier,
         writes_lost=writes_lost,

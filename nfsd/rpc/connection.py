@@ -14,7 +14,7 @@ import struct
 import termios
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from nfsd.config import Limits
 from nfsd.counters import Counters
@@ -57,10 +57,14 @@ class Carried:
 class Connection(Destination):
     """The far end, as everybody above the socket may know it; a test or a recovery has one without a socket.
 
-    `callers` is what the layers above remember of the callers that have come this way.
+    `callers` is what the layers above remember of the callers that have come this way; `admitted` whether its address
+    and port are let in anywhere, None until somebody has asked.
     """
 
-    __slots__ = ("number", "address", "port", "peer", "callers", "carried")
+    __slots__ = ("number", "address", "port", "peer", "callers", "carried", "admitted")
+
+    present: ClassVar[bool] = True
+    """Whether somebody is there; otherwise a request is carried on that came before a crash."""
 
     def __init__(self, number: int, address: str = "", port: int = 0) -> None:
         self.number = number
@@ -69,6 +73,7 @@ class Connection(Destination):
         self.peer = f"{address}:{port}"
         self.callers: dict[Any, tuple[Credentials, bool]] = {}
         self.carried: set[Carried] = set()
+        self.admitted: bool | None = None
 
     def carry(self, thing: Carried) -> bool:
         """Tell `thing` when this connection ends; False if there is no connection that could carry anything."""

@@ -5,6 +5,7 @@ Must not know operations: EXCHANGE_ID's and SETCLIENTID's decisions are in `nfsd
 
 from __future__ import annotations
 
+from nfsd.log import limiter
 from nfsd.state import opens, records, sessions
 from nfsd.state.model import Client
 from nfsd.state.tables import State
@@ -17,10 +18,48 @@ def confirm(state: State, client: Client) -> None:
     state.filter.add_holder(client)
 
 
+def establish(state: State, changes: ChangeSet, client: Client) -> None:
+    """Confirm a new instance of a client; an older one loses everything (RFC 8881 18.36.4, RFC 7530 16.34.5)."""
+    owner = client.owner.decode("utf-8", "replace")
+    old = state.clients.confirmed(client.family, client.owner)
+    if old is not None:
+        limiter.write(
+            "info" if old.address == client.address else "warning",
+            "client.restarted",
+            about=client.address,
+            client=client.label,
+            instead_of=old.label,
+            owner=owner,
+            before=old.address,
+            address=client.address,
+        )
+        remove_client(state, changes, old)
+    confirm(state, client)
+    limiter.write("info", "client.confirmed", about=client.address, client=client.label, owner=owner)
+
+
 def came_from(client: Client, peer: str) -> None:
     """Note where a client came from, as ADDRESS:PORT."""
     client.peer = peer
     client.address = peer.rpartition(":")[0]
+
+
+def move(state: State, changes: ChangeSet, client: Client, peer: str) -> None:
+    """A confirmed client comes from another ADDRESS:PORT now: its record says so, and the log, if it had one before."""
+    assert client.confirmed
+    before = client.address
+    came_from(client, peer)
+    records.put_address(changes, client)
+    if before:
+        limiter.write(
+            "warning",
+            "client.moved",
+            about=client.address,
+            client=client.label,
+            owner=client.owner.decode("utf-8", "replace"),
+            before=before,
+            address=client.address,
+        )
 
 
 def remove_client(state: State, changes: ChangeSet, client: Client) -> None:

@@ -103,8 +103,9 @@ class Channel:
 class Slot:
     """One slot: the last sequence id, its reply if that was kept, and the request that runs now.
 
-    `resumed` is set while the stored sequence id is only a lower bound.  `asked` is what the last request was about,
-    as far as a retry is compared.  `retries` are where the running request was sent again, with its xid there.
+    `resumed` is set while the stored sequence id is only a lower bound.  `asked` is what the last request was about and
+    who asked, as far as a retry is compared.  `retries` are where the running request was sent again, with its xid
+    there.
     """
 
     __slots__ = ("key", "number", "seqid", "reply", "running", "resumed", "used", "sequence", "asked", "retries")
@@ -118,7 +119,7 @@ class Slot:
         self.resumed = False
         self.used = False
         self.sequence = 0
-        self.asked: tuple[int, int] | None = None
+        self.asked: tuple[int, int, Credentials] | None = None
         self.retries: list[tuple[Connection, int]] = []
 
 

@@ -85,7 +85,12 @@ def put_client(changes: ChangeSet, client: Client) -> None:
     )
     changes.put(HOLDER, client.key, packer.get_buffer())
     if client.address:
-        changes.put(META, address_key(client.key), client.address.encode())
+        put_address(changes, client)
+
+
+def put_address(changes: ChangeSet, client: Client) -> None:
+    """Put the record of where a client comes from."""
+    changes.put(META, address_key(client.key), client.address.encode())
 
 
 def remove_client(changes: ChangeSet, client: Client) -> None:

@@ -60,6 +60,7 @@ class FileRequest(Request):
             limits=Limits(),
             lease_time_s=LEASE_TIME_S,
             now=self.clock,
+            client_moves="lease",
             identity=Identity(b"", b""),
             verifier=verifier,
             writes_lost=self.writes_lost,
