@@ -363,6 +363,8 @@ class Compound(Request):
                     raise Nfs4Error(nfs4.NFS4ERR_NOT_ONLY_OP, "must be the only operation")
             elif operation.number == nfs4.OP_SEQUENCE:
                 raise Nfs4Error(nfs4.NFS4ERR_SEQUENCE_POS, "SEQUENCE is not the first operation")
+            elif self.session.destroyed:
+                raise Nfs4Error(nfs4.NFS4ERR_DEADSESSION, "its session or client has gone since it began")
         if operation.modifies and self.reply_size + operation.reply_size > self.reply_size_max:
             fit(self, self.results, len(self.results))
             check_size(self, self.reply_size + operation.reply_size)

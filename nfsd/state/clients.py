@@ -83,3 +83,4 @@ def remove_client(state: State, changes: ChangeSet, client: Client) -> None:
     if client.confirmed:
         records.remove_client(changes, client)
         state.filter.remove_holder(client)
+        client.confirmed = False
