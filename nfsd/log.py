@@ -86,14 +86,15 @@ class LogFile:
     def reopen(self) -> None:
         """Open the path again, as after a rotation; on failure the old file goes on being used."""
         if self.path is not None:
-            with contextlib.suppress(OSError):
+            with _context.opening(), contextlib.suppress(OSError):
                 self._open(self.path)
 
     def write(self, line: str, now_s: int) -> None:
         """Append one line. Once a second at most it looks whether the file was renamed away."""
         if self.path is not None and now_s != self._checked_s:
             self._checked_s = now_s
-            self._follow_rotation(self.path)
+            with _context.opening():
+                self._follow_rotation(self.path)
         try:
             if self._descriptor < 0:
                 sys.stderr.write(line + "\n")
@@ -124,7 +125,7 @@ class LogFile:
 class _Context:
     """What every line carries, and where lines go."""
 
-    __slots__ = ("_second", "clock_ns", "epoch", "file", "level", "node", "now_s")
+    __slots__ = ("_second", "clock_ns", "epoch", "file", "level", "node", "now_s", "opening")
 
     def __init__(self) -> None:
         self.node = ""
@@ -133,6 +134,7 @@ class _Context:
         self.file = LogFile()
         self.clock_ns: Callable[[], int] = time.time_ns
         self.now_s = 0
+        self.opening: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
         self._second = (-1, "")
 
     def timestamp(self, now_ns: int) -> str:
@@ -183,6 +185,11 @@ def set_epoch(epoch: int) -> None:
 def reopen() -> None:
     """Open the log file again (SIGHUP)."""
     _context.file.reopen()
+
+
+def open_within(manager: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
+    """Open the log file within `manager()` from now on: for a process whose threads are not always its own user."""
+    _context.opening = manager
 
 
 def lines_lost() -> int:

@@ -28,7 +28,7 @@ from nfsd.resume.turn import Phases, Turn
 from nfsd.rpc.connections import Connections
 from nfsd.rpc.listeners import open_listeners, text_of
 from nfsd.state.records import UPGRADES
-from nfsd.vfs.process import prepare_process
+from nfsd.vfs import leave, prepare_process
 from statestore import LmdbStore, Store, StoreError, rehearse, touch
 
 log = get_logger()
@@ -99,7 +99,7 @@ class Server:
         self._outbox = outbox = Outbox(self._opened, loop, self._check)
         logging_.set_epoch(outbox.store.epoch)
         phases.end("open")
-        self._threads = threads = Threads(loop.call_soon_threadsafe, self._check)
+        self._threads = threads = Threads(loop.call_soon_threadsafe, self._check, leave)
         with uncollected():
             taken = await take_over(self._config, outbox, threads, self._faults, self._edge, self._exports.open)
         self._taken = taken

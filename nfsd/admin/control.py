@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from nfsd.log import get_logger
+from nfsd.vfs.credentials import as_itself
 
 REQUEST_SIZE_MAX = 64 * 1024
 """No command needs more; a longer line ends the connection."""
@@ -136,6 +137,7 @@ class ControlServer:
         self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=REQUEST_SIZE_MAX)
 
     def _bind(self) -> socket.socket:
+        as_itself()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # It gets its name when it is complete and takes that over in one step: at a takeover there is never none.
         made = self._path.with_name(self._path.name + ".new")

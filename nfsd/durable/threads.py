@@ -18,17 +18,25 @@ class Threads:
 
     Until `start`, and after `close`, work is done at once in the calling thread: there is nobody else to wait for it.
     `check` is called in the thread before the work; it MUST NOT return when this process may not serve any more.
+    `leave` ends what the work, or what follows it in the event loop, was done as: it is called after each of them, in
+    its thread, and in a new thread first.
     """
 
-    def __init__(self, post: Callable[..., object], check: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        post: Callable[..., object],
+        check: Callable[[], None] | None = None,
+        leave: Callable[[], None] = lambda: None,
+    ) -> None:
         """`post` calls a function in the event loop, from any thread."""
         self._post = post
         self._check = check
+        self._leave = leave
         self._pool: ThreadPoolExecutor | None = None
 
     def start(self, count: int) -> None:
         """Run work in up to `count` threads from now on."""
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="file")
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="file", initializer=self._leave)
 
     def run(self, work: Callable[[], Any], done: Done) -> None:
         """Run `work`, then `done(result, error)` in the event loop."""
@@ -48,9 +56,17 @@ class Threads:
         try:
             value = work()
         except BaseException as error:
-            self._post(done, None, error)
+            self._leave()
+            self._post(self._end, done, None, error)
         else:
-            self._post(done, value, None)
+            self._leave()
+            self._post(self._end, done, value, None)
+
+    def _end(self, done: Done, value: Any, error: BaseException | None) -> None:
+        try:
+            done(value, error)
+        finally:
+            self._leave()
 
     def close(self) -> None:
         """Wait for everything that runs.  Blocks."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nfsd.log import get_logger
+from nfsd.vfs.credentials import as_itself
 
 FILE_NAME = "holder"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -75,6 +76,7 @@ def read_holder(directory: Path) -> Holder | None:
 
 def write_holder(directory: Path, holder: Holder) -> None:
     """Say durably who holds the directory, or that nobody does any more.  Raises OSError."""
+    as_itself()
     made = directory / f"{FILE_NAME}.new"
     descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:

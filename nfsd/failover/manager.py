@@ -13,9 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nfsd.log import get_logger
+from nfsd.vfs.credentials import as_itself
 
 READ_SIZE = 4096
 LINE_SIZE_MAX = 1024
+FAULT_FILE_MODE = 0o644
 _LINE = re.compile(r'(?:INSTANCE|GROUP) "(?P<name>[^"]*)" (?P<state>[A-Z_]+)(?: \d+)?')
 
 log = get_logger()
@@ -81,7 +83,12 @@ class FaultFile:
         if self._path is None:
             return
         try:
-            # In place: keepalived watches the file itself.
-            self._path.write_text(f"{int(fault)}\n")
+            as_itself()
+            # In place: keepalived watches the file itself. Nobody but its owner may say where the address shall be.
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FAULT_FILE_MODE)
+            try:
+                os.write(descriptor, b"%d\n" % fault)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             log.error("fault_file.unwritten", path=str(self._path), fault=fault, reason=str(error))

@@ -25,6 +25,7 @@ from nfsd.resume.losses import put_aside
 from nfsd.rpc.connection import Carried, Connection
 from nfsd.rpc.message import CallError, CallRefused, ReplyCame, decode_call
 from nfsd.state.sessions import remove_session
+from nfsd.vfs.credentials import leave
 from statestore import INTENT, ChangeSet, Quarantine, useless
 from xdr.codec import XdrError
 
@@ -125,6 +126,8 @@ class Interrupted:
             engine.counters.recovered["finished"] += 1
             operation = compound.operations[kept.index][0].name if kept.index < len(compound.operations) else None
             log.info("intent.recovered", intent=intent.key.hex(), operation=operation, status=compound.status)
+        finally:
+            leave()
         self._outbox.commit_now(ChangeSet())
 
     def _give_up(self, key: bytes) -> None:

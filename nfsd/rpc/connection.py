@@ -25,6 +25,7 @@ from nfsd.rpc import message
 from nfsd.rpc.budget import Budget, Member
 from nfsd.rpc.record import RecordError, RecordReader
 from nfsd.rpc.turns import Turns
+from nfsd.vfs.credentials import leave
 from nfsd.vfs.interface import Credentials
 
 log = get_logger()
@@ -252,16 +253,19 @@ class TcpConnection(asyncio.BufferedProtocol, Connection, Member):
             self._choke()
         taken, count = 0, len(records)
         self._batching = True
-        for record in records:
-            if self._pauses or now >= ends:
-                break
-            self._take(record)
-            taken += 1
-            if taken < count:
-                now = clock()
-        self._batching = False
-        if self._out:
-            self._write()
+        try:
+            for record in records:
+                if self._pauses or now >= ends:
+                    break
+                self._take(record)
+                taken += 1
+                if taken < count:
+                    now = clock()
+            self._batching = False
+            if self._out:
+                self._write()
+        finally:
+            leave()
         origin.spent_s += clock() - began
         if taken < count and not self._pauses & _ENDED:
             self._backlog = records[taken:]

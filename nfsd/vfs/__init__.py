@@ -3,7 +3,7 @@
 Owns every system call on files. It must not know NFS operations; `nfsd.exports` puts it together.
 """
 
-from nfsd.vfs.credentials import as_server, become
+from nfsd.vfs.credentials import as_server, become, leave
 from nfsd.vfs.interface import BadCookie, BadHandle, Credentials, FileSystem, Node, StaleHandle
 from nfsd.vfs.process import prepare_process
 
@@ -16,5 +16,6 @@ __all__ = [
     "StaleHandle",
     "as_server",
     "become",
+    "leave",
     "prepare_process",
 ]

@@ -5,15 +5,24 @@ switched that is right already. It must not know squashing: what it gets is whom
 
 Only setfsuid, setfsgid and the raw setgroups are used: they change one thread, not the process. Becoming an
 ordinary user drops the file system capabilities of this thread; becoming user 0 again brings them back.
+
+A thread is a caller only while it evaluates requests. Whoever has it do so MUST call `leave` when the evaluation
+ends or waits: the event loop's thread after what one connection has read, a thread of the pool after each work. So
+whatever else runs in them (signals, timers, commands, the store) runs as the server, and a stream of one caller's
+requests costs two switches for each read. Group ids stay the last caller's until somebody needs the server's own:
+they are of no account while files are opened as user 0, only for whose new files and processes are.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
+from collections.abc import Iterator
 from typing import Final
 
+from nfsd import log as logging_
 from nfsd.vfs import syscalls
 from nfsd.vfs.interface import Credentials
 
@@ -36,6 +45,9 @@ class _Process:
 
     switching: bool = False
     verifying: bool = True
+    # This module is imported before any thread becomes somebody.
+    gid: int = os.getegid()
+    groups: tuple[int, ...] = tuple(os.getgroups())
 
 
 identity: Final = _Identity()
@@ -55,6 +67,8 @@ def configure() -> bool:
     identity.cred = None
     identity.uid = identity.gid = -1
     identity.groups = None
+    # A line may be logged in the middle of a request, and its file be opened anew for it.
+    logging_.open_within(itself)
     return _process.switching
 
 
@@ -91,7 +105,7 @@ def become(cred: Credentials) -> None:
 def as_server() -> None:
     """Make this thread user 0 with its capabilities again; group ids may stay the last caller's.
 
-    To be called before the server opens files of its own in a thread that served callers.
+    To be called within a request before what the server does by its own right: opening what a handle names, tombs.
     """
     own = identity
     if own.uid != 0 and _process.switching:
@@ -99,6 +113,46 @@ def as_server() -> None:
         own.uid = -1
         syscalls.setfsuid(0)
         own.uid = 0
+
+
+def leave() -> None:
+    """End what this thread did as a caller; MUST follow each evaluation of requests, and each work in a thread."""
+    if identity.uid:
+        as_server()
+
+
+def as_itself() -> None:
+    """Make this thread the server in every respect: user, group, supplementary groups.
+
+    To be called before the server makes files of its own.
+    """
+    as_server()
+    own = identity
+    if not _process.switching:
+        return
+    if own.gid != _process.gid:
+        own.gid = -1
+        syscalls.setfsgid(_process.gid)
+        own.gid = _process.gid
+    if own.groups != _process.groups:
+        own.groups = None
+        syscalls.set_groups(_process.groups)
+        own.groups = _process.groups
+
+
+@contextlib.contextmanager
+def itself() -> Iterator[None]:
+    """Be the server for a moment, in the middle of a request too; then be again whom this thread was.
+
+    Raises OSError where it cannot be: then it is the server.
+    """
+    caller = identity.cred
+    as_itself()
+    try:
+        yield
+    finally:
+        if caller is not None:
+            become(caller)
 
 
 def _verify(call: object, wanted: int) -> None:

@@ -83,9 +83,11 @@ def test_in_a_thread() -> None:
         threads.run(fails, done)
         [first, second] = posts.wait(2)
         assert told == []
-        assert first[0] is second[0] is done
-        assert first[1] != threading.get_ident() and first[2] is None
-        assert second[1] is None and isinstance(second[2], OSError)
+        for end, *given in (first, second):
+            end(*given)
+        [(value, error), (no_value, its_error)] = told
+        assert value != threading.get_ident() and error is None
+        assert no_value is None and isinstance(its_error, OSError)
     finally:
         threads.close()
 
@@ -99,7 +101,7 @@ def test_count() -> None:
     try:
         for _ in range(2):
             threads.run(lambda: both.wait(30), print)
-        assert all(error is None for _done, _value, error in posts.wait(2))
+        assert all(error is None for _end, _done, _value, error in posts.wait(2))
     finally:
         threads.close()
 
@@ -139,3 +141,21 @@ def test_close() -> None:
     threads.run(threading.get_ident, lambda value, _error: seen.append(value))
     assert seen == [threading.get_ident()]
     threads.close()
+
+
+def test_leave() -> None:
+    """What was done as somebody is left in its own thread: before the first work, after each, after what follows it."""
+    posts, left = Posts(), []
+    threads = Threads(posts, leave=lambda: left.append(threading.get_ident()))
+    threads.start(1)
+    try:
+        threads.run(threading.get_ident, print)
+        threads.run(fails, print)
+        [first, second] = posts.wait(2)
+        assert left == [first[2]] * 3
+        left.clear()
+        with pytest.raises(ZeroDivisionError):
+            first[0](lambda *_: 1 // 0, None, None)
+        assert left == [threading.get_ident()]
+    finally:
+        threads.close()

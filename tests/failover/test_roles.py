@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import urllib.request
@@ -262,6 +263,7 @@ def test_manager_by_fifo(group: Group) -> None:
     group.a.configure(hooks=hooks)
     group.a.start()
     assert fault.read_text() == "0\n"
+    assert stat.S_IMODE(fault.stat().st_mode) == 0o644
     for line in ('INSTANCE "OTHER" MASTER 200\n', "nonsense\n", 'GROUP "NFS" MASTER 0\n'):
         fifo.open("w").write(line)
     group.a.wait("active")

@@ -10,6 +10,7 @@ import pytest
 
 from nfsd.exports import parse_options
 from nfsd.vfs import Credentials, as_server, become, credentials
+from nfsd.vfs.credentials import itself, leave
 from tests.vfs.world import ALICE, BOB, ROOT, DirectoryWorld, World
 
 pytestmark = pytest.mark.usefixtures("as_root")
@@ -129,6 +130,47 @@ def test_identity_is_per_thread(real: DirectoryWorld) -> None:
     assert len(real.names()) == 80
 
 
+def ids_of_this_thread() -> tuple[str, str, list[str], bool]:
+    """File system user and group, supplementary groups; and whether the thread may override permissions now."""
+    with open("/proc/thread-self/status", encoding="ascii") as status:
+        fields = {line.split(":")[0]: line.split()[1:] for line in status}
+    overrides = bool(int(fields["CapEff"][0], 16) >> 1 & 1)
+    return fields["Uid"][3], fields["Gid"][3], fields["Groups"], overrides
+
+
+def test_leave() -> None:
+    """Who leaves a caller is user 0 with its capabilities again, also where the caller could not be become."""
+    credentials.configure()
+    become(ALICE)
+    assert ids_of_this_thread()[0] == "1000" and not ids_of_this_thread()[3]
+    leave()
+    assert ids_of_this_thread()[0] == "0" and ids_of_this_thread()[3]
+    become(ALICE)
+    with pytest.raises(OSError):
+        become(Credentials(5, 5, (0xFFFFFFFF,)))
+    leave()
+    assert ids_of_this_thread()[0] == "0"
+    become(ALICE)
+    assert ids_of_this_thread()[:2] == ("1000", "1000")
+
+
+def test_itself_within_a_request() -> None:
+    """The server is itself in every respect for a moment, and the thread is its caller again afterwards."""
+    own_groups = ids_of_this_thread()[2]
+    credentials.configure()
+    become(BOB)
+    bob = ids_of_this_thread()
+    assert bob == ("1001", "1001", ["2000", "3000"], False)
+    with pytest.raises(KeyError), itself():
+        assert ids_of_this_thread() == ("0", "0", own_groups, True)
+        raise KeyError
+    assert ids_of_this_thread() == bob
+    leave()
+    with itself():
+        assert ids_of_this_thread() == ("0", "0", own_groups, True)
+    assert ids_of_this_thread()[0] == "0"
+
+
 def test_become_nobodys_id() -> None:
     """2**32 - 1 means "leave as it is" to the kernel: nobody becomes it, least of all root."""
     credentials.configure()
@@ -137,11 +179,8 @@ def test_become_nobodys_id() -> None:
         with pytest.raises(OSError):
             become(cred)
     become(BOB)
-    with open("/proc/thread-self/status", encoding="ascii") as status:
-        ids = {line.split(":")[0]: line.split()[1:] for line in status}
-    assert ids["Uid"] == ["0", "0", "0", "1001"]
-    assert ids["Gid"][3] == "1001"
-    assert ids["Groups"] == ["2000", "3000"]
+    assert ids_of_this_thread() == ("1001", "1001", ["2000", "3000"], False)
+    assert (os.getuid(), os.geteuid()) == (0, 0)
     as_server()
 
 
