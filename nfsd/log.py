@@ -114,6 +114,11 @@ class LogFile:
         if (about.st_dev, about.st_ino) != self._identity:
             self.reopen()
 
+    @property
+    def descriptor(self) -> int:
+        """The file's descriptor, the same for as long as the file is used; -1 for standard error."""
+        return self._descriptor
+
     def close(self) -> None:
         """Close the file; later lines go to standard error."""
         self.path = None
@@ -190,6 +195,11 @@ def reopen() -> None:
 def open_within(manager: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
     """Open the log file within `manager()` from now on: for a process whose threads are not always its own user."""
     _context.opening = manager
+
+
+def descriptor() -> int:
+    """The log file's descriptor, for a process that closes what it has inherited; -1 for standard error."""
+    return _context.file.descriptor
 
 
 def lines_lost() -> int:

@@ -27,6 +27,7 @@ from nfsd.failover.supervisor import Supervisor
 from nfsd.failover.worker import Served, run, run_worker
 from nfsd.log import get_logger, limiter
 from nfsd.rpc.listeners import open_listeners, text_of
+from nfsd.vfs.process import confine
 from statestore import lock_directory
 
 log = get_logger()
@@ -42,6 +43,7 @@ def make_server(config: Config, listeners: list[socket.socket] | None = None) ->
 def serve_alone(config: Config) -> int:
     """One process."""
     listeners = passed_sockets()
+    confine()
     asyncio.run(run(config, make_server(config, listeners or None), Notifier(), watchdog_s()))
     return 0
 

@@ -17,6 +17,9 @@ from nfsd.log import get_logger
 OUTPUT_SIZE_MAX = 2000
 """Bytes of a command's output that are logged: its end."""
 
+UMASK = 0o022
+"""Commands make files and mount points as an administrator's own shell does: writable by their owner alone."""
+
 log = get_logger()
 
 
@@ -36,7 +39,7 @@ async def run_hook(
         process = await asyncio.create_subprocess_exec(
             "/bin/sh", "-c", command,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            env={**os.environ, **environment, "UNDERSTUDY_HOOK": name}, start_new_session=True,
+            env={**os.environ, **environment, "UNDERSTUDY_HOOK": name}, start_new_session=True, umask=UMASK,
         )  # fmt: skip
     except OSError as error:
         raise _failed(name, command, f"cannot be started: {error.strerror}", b"") from error

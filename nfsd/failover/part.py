@@ -23,14 +23,15 @@ from nfsd.config.model import FENCE_BY_MANAGER, FENCE_ON_HOST
 from nfsd.durable.faults import EXIT_LATE
 from nfsd.exports import ExportError
 from nfsd.failover import announce
-from nfsd.failover.holder import Holder, HolderLives, end_holder, read_holder, write_holder
-from nfsd.failover.hooks import HookFailed, run_hook
+from nfsd.failover.helper import Helper
+from nfsd.failover.holder import Holder, HolderLives, read_holder, write_holder
+from nfsd.failover.hooks import HookFailed
 from nfsd.failover.manager import FaultFile, NotifyFifo
 from nfsd.failover.stand import Stand
 from nfsd.failover.worker import Channel, Measured, Resumable
 from nfsd.log import get_logger
 from nfsd.resume.turn import Phases, Turn
-from statestore import LOCK_NAME, StoreError, StoreLocked, lock_directory
+from statestore import StoreError, StoreLocked, lock_directory
 
 STANDBY, RESUMING, ACTIVE, DRAINING, FENCED = ROLES = ("standby", "resuming", "active", "draining", "fenced")
 MANAGER = "manager"
@@ -86,12 +87,13 @@ FAILURES = (HookFailed, HolderLives, StoreError, ExportError, OSError, Withdrawn
 class Part:
     """A node's part: a control target that is a standby, or has a server on stage."""
 
-    def __init__(self, config: Config, server: Playable, channel: Channel) -> None:
+    def __init__(self, config: Config, server: Playable, channel: Channel, helper: Helper) -> None:
         assert config.cluster is not None
         self._config = config
         self._cluster = config.cluster
         self._server = server
         self._channel = channel
+        self._helper = helper
         self._fault = FaultFile(self._cluster.fault_file)
         self._fifo: NotifyFifo | None = None
         # What an earlier process or daemon has left is not cleared away yet.
@@ -218,7 +220,7 @@ class Part:
         await self._fence(wish)
         phases.end("fence")
         if cluster.mount is not None:
-            await self._hook("mount", cluster.mount, wish.reason)
+            await self._hook("mount", wish.reason)
             phases.end("mount")
         self._still_wished(wish)
         lock = await self._lock()
@@ -232,7 +234,7 @@ class Part:
         server.take_turn(turn, lock)
         await server.start()
         if cluster.address_up is not None:
-            await self._hook("address_up", cluster.address_up, wish.reason)
+            await self._hook("address_up", wish.reason)
             phases.end("address_up")
             server.note(phases.all())
         self._fault.write(False)
@@ -247,7 +249,7 @@ class Part:
 
     async def _fence(self, wish: Wish) -> None:
         """Make sure that nobody else holds the state or the data, or raise HookFailed, HolderLives."""
-        fence, limit_s = self._cluster.fence, float(self._cluster.hook_time_s)
+        fence = self._cluster.fence
         # What lies below a mount point that is not mounted yet may be very old.
         hidden = self._cluster.mount is not None and fence != FENCE_ON_HOST
         holder = None if hidden else read_holder(self._config.state)
@@ -260,11 +262,11 @@ class Part:
             log.info("fence.unneeded", reason="this daemon was the last holder")
             return
         if holder is not None and (ours or fence == FENCE_ON_HOST):
-            await asyncio.to_thread(end_holder, holder, self._config.state / LOCK_NAME, limit_s)
+            await self._helper.end_holder()
         if ours or fence in (FENCE_BY_MANAGER, FENCE_ON_HOST):
             log.info("fence.done", by="this node was the last holder" if ours else fence)
             return
-        await self._hook("fence", fence, wish.reason)
+        await self._hook("fence", wish.reason)
 
     async def _lock(self) -> int:
         """The state directory's lock: the end of the one who held it takes a moment.  Raises StoreError."""
@@ -280,21 +282,20 @@ class Part:
     async def _announce(self) -> None:
         """Tell neighbours and old connections where the address is now, once this node has it."""
         began = time.monotonic()
-        address, port = self._address, self._config.listen.port
+        address = self._address
         try:
             while not announce.has_address(address):
                 waited_s = time.monotonic() - began
                 await asyncio.sleep(ADDRESS_POLL_S if waited_s < 1 else ADDRESS_POLL_LATER_S)
             waited_s = time.monotonic() - began
-            interface = self._cluster.interface or announce.interface_of(address)
             peers = self._server.take_past()
             for pause_s in ANNOUNCEMENTS_S:
                 await asyncio.sleep(pause_s)
-                await asyncio.to_thread(announce.announce, address, interface)
+                interface = await self._helper.announce()
                 # On a live connection it would keep the client from answering the next one for half a second
                 # (tcp_invalid_ratelimit, ip-sysctl), and the next one may be another takeover's.
                 peers = self._server.absent(peers)
-                sent = await asyncio.to_thread(announce.tickle, (address, port), peers) if peers else 0
+                sent = await self._helper.tickle(peers) if peers else 0
                 if not pause_s:
                     self._server.note({"announce": round(time.monotonic() - began, 6)})
                 log.info("announce.sent", interface=interface, waited_s=round(waited_s, 6))
@@ -341,7 +342,7 @@ class Part:
             if wish.reason != "demote":
                 self._fault.write(True)
         if wish.reason == "handover" and self._cluster.handover is not None:
-            await self._hook("handover", self._cluster.handover, wish.reason)
+            await self._hook("handover", wish.reason)
 
     async def _clear_away(self, *, stays: bool) -> None:
         """What a process has left over that died with its part: the volume, and the address, which clients still use.
@@ -353,7 +354,7 @@ class Part:
             await self._see_address_off()
         elif self._cluster.unmount is not None:
             with contextlib.suppress(HookFailed):
-                await self._hook("unmount", self._cluster.unmount, "stop")
+                await self._hook("unmount", "stop")
 
     async def _clean_up(self, reason: str, *, raises: bool = False) -> None:
         """Take the address and the volume away from this node, both even if one fails.  Raises HookFailed."""
@@ -361,7 +362,7 @@ class Part:
         for name, command in (("address_down", self._cluster.address_down), ("unmount", self._cluster.unmount)):
             try:
                 if command is not None:
-                    await self._hook(name, command, reason)
+                    await self._hook(name, reason)
             except HookFailed as error:
                 failed = error
         if failed is not None and raises:
@@ -417,19 +418,8 @@ class Part:
     def _address(self) -> str:
         return self._config.listen.host
 
-    def _hook(self, name: str, command: str, reason: str) -> Awaitable[None]:
-        config = self._config
-        environment = {
-            "UNDERSTUDY_NODE": config.node,
-            "UNDERSTUDY_GROUP": self._cluster.notify_name or config.node,
-            "UNDERSTUDY_ADDRESS": self._address,
-            "UNDERSTUDY_STATE": str(config.state),
-            "UNDERSTUDY_REASON": reason,
-        }
-        return run_hook(
-            name, command, environment=environment, limit_s=self._cluster.hook_time_s,
-            runs=lambda group: self._channel.say(hook=group),
-        )  # fmt: skip
+    def _hook(self, name: str, reason: str) -> Awaitable[None]:
+        return self._helper.hook(name, reason, lambda group: self._channel.say(hook=group))
 
     # -- the control socket and the figures -----------------------------------------------------------------
 

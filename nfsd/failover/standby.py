@@ -12,19 +12,23 @@ from collections.abc import Callable
 
 from nfsd.admin.control import ControlServer
 from nfsd.config import Config
+from nfsd.failover.helper import Helper
 from nfsd.failover.part import Part, Playable
 from nfsd.failover.worker import Channel, Figures, live, start_side, until
 from nfsd.log import get_logger
+from nfsd.vfs.process import confine
 
 log = get_logger()
 
 
 def run_standby_worker(config: Config, make_server: Callable[[], Playable], connection: socket.socket) -> int:
     """Be a worker until the end; the exit code."""
-    return live(lambda: _worker(config, make_server(), connection))
+    helper = Helper.start(config)
+    confine()
+    return live(lambda: _worker(config, make_server(), connection, helper))
 
 
-async def _worker(config: Config, server: Playable, connection: socket.socket) -> int:
+async def _worker(config: Config, server: Playable, connection: socket.socket, helper: Helper) -> int:
     channel = Channel(connection)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, channel.stop.set)
     stopping = asyncio.create_task(channel.stop.wait())
@@ -36,7 +40,7 @@ async def _worker(config: Config, server: Playable, connection: socket.socket) -
     await asyncio.wait((channel.turn, channel.stand, stopping), return_when=asyncio.FIRST_COMPLETED)
     if channel.stop.is_set():
         return 0
-    return await _play(config, Part(config, server, channel), channel, stopping)
+    return await _play(config, Part(config, server, channel, helper), channel, stopping)
 
 
 async def _play(config: Config, part: Part, channel: Channel, stopping: asyncio.Task[bool]) -> int:

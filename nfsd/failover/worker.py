@@ -24,6 +24,7 @@ from nfsd.failover.service import Notifier
 from nfsd.failover.stand import Stand
 from nfsd.log import get_logger
 from nfsd.resume.turn import Turn
+from nfsd.vfs.process import confine
 
 MESSAGE_SIZE_MAX = 64 * 1024
 
@@ -180,6 +181,7 @@ Life = Callable[[], Coroutine[Any, Any, int]]
 
 def run_worker(config: Config, make_server: Callable[[], Resumable], connection: socket.socket) -> int:
     """Be a worker until the end; the exit code.  SIGTERM ends it in good order, as the supervisor's word does."""
+    confine()
     return live(lambda: _worker(config, make_server(), connection))
 
 

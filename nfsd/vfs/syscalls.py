@@ -30,6 +30,13 @@ UTIME_OMIT: Final = (1 << 30) - 2
 FALLOC_FL_KEEP_SIZE: Final = 1
 FALLOC_FL_PUNCH_HOLE: Final = 2
 
+_CAPABILITY_VERSION_3: Final = 0x20080522
+_PR_CAPBSET_READ: Final = 23
+_PR_CAPBSET_DROP: Final = 24
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_PR_CAP_AMBIENT: Final = 47
+_PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
+
 _STATX_BTIME: Final = 0x800
 _STATX_MNT_ID: Final = 0x1000
 _SETGROUPS_NUMBERS: Final = {
@@ -47,6 +54,8 @@ name_to_handle_at = _libc.name_to_handle_at
 # allocate, which races with other writers; this one says so instead.
 _fallocate = _libc.fallocate
 _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+_prctl = _libc.prctl
+_prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
 setfsuid = _libc_quick.setfsuid
 setfsgid = _libc_quick.setfsgid
 setgroups_number: Final = _SETGROUPS_NUMBERS.get(platform.machine())
@@ -148,3 +157,50 @@ def birth_and_mount(fd: int) -> tuple[int | None, int | None]:
     (mount_id,) = struct.unpack_from("=Q", buffer, 144)
     birth = seconds * 1_000_000_000 + nanoseconds if mask & _STATX_BTIME else None
     return birth, mount_id if mask & _STATX_MNT_ID else None
+
+
+# -- privileges -------------------------------------------------------------------------------------------------
+
+
+def capabilities() -> tuple[int, int]:
+    """Return this thread's effective and permitted capabilities, a bit for each (capget(2))."""
+    data = (ctypes.c_uint32 * 6)()
+    if _libc.capget(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), data):
+        raise failure()
+    effective, permitted, _, more_effective, more_permitted, _ = data
+    return effective | more_effective << 32, permitted | more_permitted << 32
+
+
+def set_capabilities(effective: int, permitted: int) -> None:
+    """Set this thread's capabilities; what it may pass on to other programs, inheritable and ambient, is none.
+
+    Raises OSError EPERM for permitted ones that it does not have.
+    """
+    low = 0xFFFF_FFFF
+    halves = (effective & low, permitted & low, 0, effective >> 32, permitted >> 32, 0)
+    if _libc.capset(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), struct.pack("=6I", *halves)):
+        raise failure()
+    _control(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+
+
+def bound_capabilities(kept: int) -> None:
+    """Leave no others in this thread's bounding set than `kept`: no program that it starts can have them.
+
+    Needs CAP_SETPCAP. Raises OSError.
+    """
+    number = 0
+    # The kernel refuses the number after its last one.
+    while (there := _prctl(_PR_CAPBSET_READ, number, 0, 0, 0)) >= 0:
+        if there and not kept >> number & 1:
+            _control(_PR_CAPBSET_DROP, number)
+        number += 1
+
+
+def forbid_new_privileges() -> None:
+    """See to it that no execve gives this thread's descendants more than they have (prctl(2))."""
+    _control(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _control(option: int, argument: int) -> None:
+    if _prctl(option, argument, 0, 0, 0):
+        raise failure()
