@@ -121,9 +121,11 @@ def _locks(process: Path, file: os.stat_result) -> bool:
     try:
         for descriptor in (process / "fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
-                there = descriptor.stat()
-                if (there.st_dev, there.st_ino) == (file.st_dev, file.st_ino):
-                    return "FLOCK" in (process / "fdinfo" / descriptor.name).read_text()
+                # Only what is locked is looked at: another process's file may lie on a file system that hangs.
+                if "FLOCK" in (process / "fdinfo" / descriptor.name).read_text():
+                    there = descriptor.stat()
+                    if (there.st_dev, there.st_ino) == (file.st_dev, file.st_ino):
+                        return True
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         # It has ended, or it is somebody else's: then it could not have opened the file.
         return False
