@@ -20,7 +20,7 @@ from typing import Any
 
 from nfsd import log as logging_
 from nfsd.apart.messages import RECEIVE_SIZE, Answer, Call, Stream, packed, raised, unpacked
-from nfsd.apart.tasks import Task
+from nfsd.apart.tasks import Task, step
 from nfsd.log import get_logger
 from nfsd.vfs.interface import Node
 from statestore import ChangeSet
@@ -82,7 +82,7 @@ class Link:
     ) -> Any:  # fmt: skip
         """Make a call, with the task put aside until the answer has come.  Raises OSError, and as the task does."""
         loop = self.attach()
-        self.send(lambda answer: loop.call_soon(task.switch, answer), method, arguments, named, nodes)
+        self.send(lambda answer: loop.call_soon(step, task, answer), method, arguments, named, nodes)
         answer = task.wait()
         task.go_on()
         return value_of(answer)

@@ -16,6 +16,8 @@ from typing import Any, Final, TypeVar
 
 from greenlet import getcurrent, greenlet
 
+from nfsd.vfs.credentials import leave
+
 Value = TypeVar("Value")
 
 
@@ -96,7 +98,7 @@ class Turn:
         """The turn is over: the next one goes on as soon as the loop comes to it."""
         self._holder = self._waiting.popleft() if self._waiting else None
         if self._holder is not None:
-            asyncio.get_running_loop().call_soon(self._holder.switch)
+            asyncio.get_running_loop().call_soon(step, self._holder)
 
 
 def put_aside() -> int:
@@ -116,7 +118,15 @@ def start(work: Callable[[], object], still_wanted: Callable[[], None] | None = 
     if current() is None:
         task.switch()
     else:
-        asyncio.get_running_loop().call_soon(task.switch)
+        asyncio.get_running_loop().call_soon(step, task)
+
+
+def step(task: Task, answer: object = None) -> None:
+    """Let a task begin, or go on with an answer, from the event loop; then this thread is no caller any more."""
+    try:
+        task.switch() if answer is None else task.switch(answer)
+    finally:
+        leave()
 
 
 def turning() -> bool:

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from nfsd.apart.link import Link, value_of
 from nfsd.apart.messages import IN_THREADS, LIST, OPEN, PIECE, Answer, Opened, Opening, Tree
-from nfsd.apart.tasks import Task, Turn, current, start, turning
+from nfsd.apart.tasks import Task, Turn, current, start, step, turning
 from nfsd.log import get_logger
 from nfsd.vfs.interface import Credentials, Data, Exported, FileSystem, Node, no_file
 from statestore import ChangeSet
@@ -116,7 +116,7 @@ class ApartFileSystem(FileSystem):
         if self._late:
             log.info("export.opened", path=self.export.path, pseudo=self.export.pseudo, handles=self.mode_name)
         for task in self._early:
-            asyncio.get_running_loop().call_soon(task.switch)
+            asyncio.get_running_loop().call_soon(step, task)
         self._early.clear()
 
     def ready(self) -> None:
