@@ -41,13 +41,14 @@ class Claim:
     """One open of before: whose it was and from where, on what, and the ranges under it by party."""
 
     __slots__ = (
-        "access", "access_left", "address", "deny", "deny_left", "holder_key", "identity", "key", "object", "ranges",
-        "ranges_left", "records",
+        "access", "access_left", "address", "deny", "deny_left", "holder_key", "identity", "key", "object", "private",
+        "ranges", "ranges_left", "records",
     )  # fmt: skip
 
     def __init__(
-        self, key: bytes, identity: bytes, holder_key: bytes, object: bytes, access: int, deny: int, address: str
-    ) -> None:
+        self, key: bytes, identity: bytes, holder_key: bytes, object: bytes, access: int, deny: int, address: str,
+        private: bytes,
+    ) -> None:  # fmt: skip
         self.key = key
         self.identity = identity
         self.holder_key = holder_key
@@ -55,6 +56,7 @@ class Claim:
         self.access = access
         self.deny = deny
         self.address = address
+        self.private = private
         self.ranges = RangeSet()
         self.records: list[Record] = [(OPEN, key)]
         # What has not been claimed yet.
@@ -114,10 +116,14 @@ class Claims:
         access: int,
         deny: int,
         address: str = "",
+        private: bytes = b"",
     ) -> None:
-        """Add an open of before. `holder_key` is the key that its holder had then, `address` where it came from."""
+        """Add an open of before. `holder_key` is the key that its holder had then, `address` where it came from.
+
+        `private` is what its service has kept for itself in the record, and wants back when it is claimed.
+        """
         assert key not in self._claims, "an open is added twice"
-        claim = Claim(key, identity, holder_key, object, access, deny, address)
+        claim = Claim(key, identity, holder_key, object, access, deny, address, private)
         self._claims[key] = claim
         self._by_object.setdefault(object, set()).add(key)
         self._by_identity.setdefault(identity, set()).add(key)
@@ -155,6 +161,10 @@ class Claims:
         claim.access_left &= ~access
         claim.deny_left &= ~deny
         return Claimed.GRANTED
+
+    def private(self, key: bytes) -> bytes:
+        """Return what the service has kept for itself in the record of an open that may be claimed. Raises KeyError."""
+        return self._claims[key].private
 
     def claim_range(self, key: bytes, party: bytes, start: int, end: int, exclusive: bool, now: float) -> Claimed:
         """Claim a range under the open of that key, by the party's name inside its holder. GRANTED is noted.

@@ -1,7 +1,8 @@
 """The stored form of opens and ranges: a head that this room reads, then what their service keeps for itself.
 
-Owns the layouts of version 2 of the kinds OPEN and RANGE. In version 1 a service laid out the whole value; of that
-only the holder's key at the beginning of an OPEN is known here. It must not look into the private bytes.
+Owns the layouts of the kinds OPEN and RANGE from version 2 on. In version 1 a service laid out the whole value; of
+that only the holder's key at the beginning of an OPEN is known here. It must not look into the private bytes, whose
+changes raise the versions too.
 
     OPEN   key      resume key (16 bytes)
            value    holder's key (8 bytes), access u8, deny u8, size u16 of the object, object, private bytes to the end
@@ -21,9 +22,8 @@ from statestore.model import HOLDER_KEY_SIZE, Open
 from statestore.ranges import Range
 from statestore.records import NEWEST, ChangeSet
 
-VERSION: Final = 2
-"""The version of OPEN and RANGE records whose values have these layouts."""
-assert NEWEST[OPEN] == NEWEST[RANGE] == VERSION
+_OPEN_VERSION: Final = NEWEST[OPEN]
+_RANGE_VERSION: Final = NEWEST[RANGE]
 
 _OPEN: Final = Struct(">BBH")
 _OPEN_STORED: Final = Struct(f">{HOLDER_KEY_SIZE}sBBH")
@@ -41,7 +41,7 @@ def put_open(changes: ChangeSet, held: Open, private: bytes) -> None:
         value = held.holder.key + _pack_open(held.access, held.deny, len(object)) + object + private
     except error as cause:
         raise _no_room(held, cause) from cause
-    changes.put(OPEN, held.key, value, VERSION)
+    changes.put(OPEN, held.key, value, _OPEN_VERSION)
 
 
 def put_ranges(changes: ChangeSet, key: bytes, party: bytes, ranges: Sequence[Range], private: bytes) -> None:
@@ -49,7 +49,7 @@ def put_ranges(changes: ChangeSet, key: bytes, party: bytes, ranges: Sequence[Ra
 
     `party` is its name inside its holder. Raises ValueError for what the layout has no room for.
     """
-    changes.put(RANGE, key, encode_ranges(party, ranges, private), VERSION)
+    changes.put(RANGE, key, encode_ranges(party, ranges, private), _RANGE_VERSION)
 
 
 def encode_open(held: Open, private: bytes) -> bytes:

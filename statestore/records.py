@@ -24,7 +24,7 @@ from zlib import crc32
 from statestore.errors import StoreNewer
 from statestore.kinds import KIND_NAMES, OPEN, RANGE, kind_name
 
-NEWEST: Final[Mapping[int, int]] = {kind: 2 if kind in (OPEN, RANGE) else 1 for kind in KIND_NAMES}
+NEWEST: Final[Mapping[int, int]] = dict.fromkeys(KIND_NAMES, 1) | {OPEN: 3, RANGE: 2}
 """The newest version of each kind's records; every version from 1 on is sound."""
 FRAME: Final = Struct(">BBII")
 FRAME_SIZE: Final = FRAME.size
@@ -38,7 +38,7 @@ _pack: Final = FRAME.pack
 _unpack: Final = FRAME.unpack_from
 _newest: Final = NEWEST.get
 # What the CRC begins with, by version: nothing in version 1, later version and flags.
-_STARTS: Final = (0, 0, crc32(b"\x02\x00"))
+_STARTS: Final = (0, 0, crc32(b"\x02\x00"), crc32(b"\x03\x00"))
 
 
 class ChangeSet:

@@ -30,7 +30,7 @@ def plain(value: object) -> Any:
 
 def _decode_open(value: bytes) -> object:
     holder_key, access, deny, handle, rest = statestore.decode_open(value)
-    access_seen, deny_seen, seqid, instance, owner, caller = records.open_rest(rest)
+    access_seen, deny_seen, seqid, instance, owner, grants = records.open_rest(rest)
     return {
         "clientid": int.from_bytes(holder_key, "big"),
         "access": access,
@@ -41,9 +41,10 @@ def _decode_open(value: bytes) -> object:
         "instance": instance,
         "owner": owner,
         "object": handle,
-        "uid": caller.uid,
-        "gid": caller.gid,
-        "groups": caller.groups,
+        "grants": [
+            {"access": access, "uid": caller.uid, "gid": caller.gid, "groups": caller.groups}
+            for caller, access in grants
+        ],
     }
 
 

@@ -172,6 +172,9 @@ class Limits:
         240, 2, 1_000_000, "log lines that peers can bring about, of one address in a minute; the rest is counted"
     )
     log_lines_max: int = limit(100, 1, 1_000_000, "such lines of all addresses in a second; the rest is counted")
+    callers_per_open_max: int = limit(
+        8, 1, 64, "users of one open whose granted access is remembered; others are checked against the file again"
+    )
     threads: int = limit(8, 1, 256, "threads for file work that may block")
 
 

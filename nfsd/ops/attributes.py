@@ -1,7 +1,7 @@
 """GETATTR, SETATTR, VERIFY, NVERIFY and ACCESS.
 
 Owns how attribute requests become file system calls and in which order changes are applied.  Must
-not know how a value is encoded (`nfsd.attributes`) or who may write by a stateid (`nfsd.state`).
+not know how a value is encoded (`nfsd.attributes`) or who may write by a stateid (`nfsd.ops.io`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from nfsd.attributes import SetAttrs
 from nfsd.errors import Nfs4Error, status_of
 from nfsd.ops import once
 from nfsd.ops.change import begun
+from nfsd.ops.io import permitted
 from nfsd.ops.once import Before
 from nfsd.ops.request import Request
 from nfsd.ops.require import require_regular, require_writable
-from nfsd.state import conflicts
 from nfsd.vfs.interface import Credentials, Node
 from xdr.generated import nfs4
 
@@ -49,11 +49,10 @@ def op_setattr(c: Request, args: nfs4.SETATTR4args) -> int:
     wanted = attributes.decode_settable(fattr.attrmask, fattr.attr_vals, creating=False, minor=c.minor)
     cred = c.as_caller(node)
     require_writable(node)
-    by_open = False
     if wanted.size is not None:
         require_regular(c, node, link=nfs4.NFS4ERR_WRONG_TYPE)
-        by_open = conflicts.check_io(c.state, c, args.stateid, node, True) is not None
-    return set_once(c, node, cred, wanted, by_open=by_open)
+        permitted(c, args.stateid, node, True)
+    return set_once(c, node, cred, wanted, by_open=True)
 
 
 def set_once(
@@ -79,7 +78,7 @@ def apply_attributes(
 ) -> int:
     """Set what is wanted, in the order size, owner, mode, times; returns the mask that was set.
 
-    `by_open`: an open stateid has already allowed the size.  Raises Nfs4Error whose body is the mask
+    `by_open`: the caller has been found permitted to change the size.  Raises Nfs4Error whose body is the mask
     set before the failure.  In recovery, `before` is what there was: steps that were taken are not taken again.
     """
     done = 0

@@ -1,8 +1,8 @@
 """READ, WRITE, COMMIT (RFC 8881 18.3, 18.22, 18.32).
 
-Owns when file data moves in the event loop and when in a thread: a READ whose pages are in memory and a small
-unstable WRITE are done at once, everything that may wait for a disk goes to a thread.  Must not make system calls:
-the file system moves the data.
+Owns who may use a file under a stateid, for every operation that does.  Owns when file data moves in the event loop
+and when in a thread: a READ whose pages are in memory and a small unstable WRITE are done at once, everything that
+may wait for a disk goes to a thread.  Must not make system calls: the file system moves the data.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from nfsd.attributes.rows import IO_SIZE_MAX
 from nfsd.errors import Nfs4Error
 from nfsd.ops.request import Request, Steps, busy_while
 from nfsd.ops.require import require_regular, require_writable
-from nfsd.state import conflicts
+from nfsd.state import conflicts, opens
+from nfsd.state.model import OpenState
 from nfsd.vfs.interface import Credentials, Node
 from xdr.generated import nfs4
 
@@ -25,25 +26,42 @@ INLINE_WRITE_MAX = 64 * 1024
 _READ_HEAD = 8 + 8  # opnum, status, eof, the data's length
 
 
-def file_for(c: Request, stateid: nfs4.stateid4, node: Node, write: bool) -> Credentials:
-    """The caller, after checking that this stateid allows the caller to read or write `node`, whose data is ready then.
+def permitted(c: Request, stateid: nfs4.stateid4, node: Node, write: bool) -> Credentials:
+    """The caller, after checking that this stateid allows the caller to read `node`, or to change its data or size.
 
-    Who did not open the file himself, and whoever uses a special stateid, needs permission on it now; an owner may
-    always read and write what is his (RFC 8881 8.2.3; so does the Linux server).  Raises Nfs4Error, OSError.
+    Who was not granted that by an OPEN of his own, and whoever uses a special stateid, needs permission on the file
+    now; an owner may always read and write what is his (RFC 8881 8.2.3; so does the Linux server).  Callers are
+    compared as the export squashes them.  Raises Nfs4Error, OSError.
     """
-    if node.kind != stat.S_IFREG:
-        require_regular(c, node)
     cred = c.as_caller(node, reading=not write)
-    fs = node.fs
     if write:
         require_writable(node)
     held = conflicts.check_io(c.state, c, stateid, node, write)
     need = nfs4.OPEN4_SHARE_ACCESS_WRITE if write else nfs4.OPEN4_SHARE_ACCESS_READ
-    if held is None or held.caller is not cred and held.caller != cred or not held.access & need:
-        want = os.W_OK if write else os.R_OK
-        if fs.access(node, want, cred) != want and fs.stat(node).st_uid != cred.uid:
-            raise Nfs4Error(nfs4.NFS4ERR_ACCESS, "the file's permissions forbid it")
-    fs.open_data(node, write)
+    if held is None or held.caller is not cred or not held.granted & need:
+        require_granted(held, node, cred, need)
+    return cred
+
+
+def require_granted(held: OpenState | None, node: Node, cred: Credentials, need: int) -> None:
+    """Raise Nfs4Error ACCESS unless the caller may use the file so: by an OPEN of his own, or now.
+
+    `need` is OPEN4_SHARE_ACCESS_READ or _WRITE.  Raises OSError.
+    """
+    if held is not None and opens.granted_to(held, cred) & need:
+        return
+    want = os.W_OK if need == nfs4.OPEN4_SHARE_ACCESS_WRITE else os.R_OK
+    fs = node.fs
+    if fs.access(node, want, cred) != want and fs.stat(node).st_uid != cred.uid:
+        raise Nfs4Error(nfs4.NFS4ERR_ACCESS, "the file's permissions forbid it")
+
+
+def file_for(c: Request, stateid: nfs4.stateid4, node: Node, write: bool) -> Credentials:
+    """The caller that is `permitted` to read or write `node`, a regular file whose data is ready then."""
+    if node.kind != stat.S_IFREG:
+        require_regular(c, node)
+    cred = permitted(c, stateid, node, write)
+    node.fs.open_data(node, write)
     return cred
 
 

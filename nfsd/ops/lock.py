@@ -6,6 +6,7 @@ import struct
 
 from nfsd.errors import Nfs4Error
 from nfsd.ops.client40 import confirmed_client
+from nfsd.ops.io import require_granted
 from nfsd.ops.owner40 import begin_by_stateid, lock_owner
 from nfsd.ops.request import Request
 from nfsd.ops.require import require_regular
@@ -43,6 +44,9 @@ def op_lock(c: Request, args: nfs4.LOCK4args) -> bytes:
     else:
         conflicts.check_blackouts(state, c, node, held.holder)
         conflicts.check_claims(state, c, node.handle, held.holder)
+        cred = c.as_caller(node, reading=True)
+        if held.caller is not cred or not held.granted & need:
+            require_granted(held, node, cred, need)
     conflicts.check_range(state, c, node.handle, held.holder.key + owner, start, end, exclusive)
     locks.require_room(state, c, held, owner)
     lock = locks.lock_state(state, c, held, owner)

@@ -21,10 +21,11 @@ from nfsd.ops.once import Before
 from nfsd.ops.owner40 import begin, begin_by_stateid, open_owner
 from nfsd.ops.request import Request
 from nfsd.ops.require import check_name, require_passable, require_regular
-from nfsd.state import conflicts, opens, owners
+from nfsd.state import conflicts, opens, owners, records
 from nfsd.state.model import Client, SeqidOwner
 from nfsd.state.stateids import find_open, next_seqid, require_confirmed
 from nfsd.vfs.attributes import verifier_times_ns
+from nfsd.vfs.credentials import switching
 from nfsd.vfs.interface import Credentials, Node
 from xdr.generated import nfs4
 
@@ -72,6 +73,7 @@ def op_open(c: Request, args: nfs4.OPEN4args) -> bytes:
     """Open a regular file, which becomes the current file handle (RFC 8881 18.16): the encoded OPEN4res."""
     client, seqid_owner = _who(c, args)
     access, deny = _modes(c, args)
+    granted = access
     claim = args.claim.claim
     creating = args.openhow.opentype == nfs4.OPEN4_CREATE
     if c.state.filter.blackouts.standing:
@@ -79,7 +81,7 @@ def op_open(c: Request, args: nfs4.OPEN4args) -> bytes:
     if claim == nfs4.CLAIM_NULL:
         found = _by_name(c, args, creating)
     elif claim == nfs4.CLAIM_PREVIOUS:
-        found = _claimed(c, args, client, access, deny)
+        found, granted = _claimed(c, args, client, access, deny)
     elif claim == nfs4.CLAIM_FH and c.minor:
         if creating:
             raise Nfs4Error(nfs4.NFS4ERR_INVAL, "creating by file handle")
@@ -104,7 +106,7 @@ def op_open(c: Request, args: nfs4.OPEN4args) -> bytes:
         found.attrset = set_once(
             c, node, cred, wanted, by_open=bool(access & _WRITE), change=found.info.before, found=found.identity
         )
-    held = opens.grant(state, c, client, args.owner.owner, node, access, deny, cred, seqid_owner)
+    held = opens.grant(state, c, client, args.owner.owner, node, access, deny, cred, granted, seqid_owner)
     c.current = node
     c.stateid = (held.seqid, held.other)
     rflags = nfs4.OPEN4_RESULT_LOCKTYPE_POSIX
@@ -155,8 +157,11 @@ def _modes(c: Request, args: nfs4.OPEN4args) -> tuple[int, int]:
     return access, deny
 
 
-def _claimed(c: Request, args: nfs4.OPEN4args, client: Client, access: int, deny: int) -> _Found:
-    """CLAIM_PREVIOUS: the record of before decides (RFC 8881 8.4.2.1).  Raises NO_GRACE, RECLAIM_BAD."""
+def _claimed(c: Request, args: nfs4.OPEN4args, client: Client, access: int, deny: int) -> tuple[_Found, int]:
+    """CLAIM_PREVIOUS: the record of before decides (RFC 8881 8.4.2.1), also what this caller was granted.
+
+    Raises NO_GRACE, RECLAIM_BAD.
+    """
     node = c.node()
     state = c.state
     claims = state.filter.claims
@@ -164,7 +169,8 @@ def _claimed(c: Request, args: nfs4.OPEN4args, client: Client, access: int, deny
         raise Nfs4Error(nfs4.NFS4ERR_NO_GRACE, f"{client.label} has nothing to reclaim")
     key = opens.key_of(state, client, args.owner.owner, node.handle)
     conflicts.require_granted(claims.claim_open(key, access, deny, c.now), "open")
-    return _Found(node, False, 0, nfs4.change_info4(False, 0, 0), None)
+    granted = access & records.recorded_grant(claims.private(key), c.as_caller(node))
+    return _Found(node, False, 0, nfs4.change_info4(False, 0, 0), None), granted
 
 
 def _claim_error(c: Request, claim: int) -> Nfs4Error:
@@ -219,7 +225,8 @@ def _create(c: Request, parent: Node, name: bytes, cred: Credentials, how: nfs4.
             attrset |= _VERIFIER_ATTRIBUTES
     elif verifier is not None:
         attrset = _VERIFIER_ATTRIBUTES | wanted.creation_mask()
-        created = True  # A retry of the create that made it: its maker may open it whatever the mode says.
+        # A retry of the create that made it: its maker may open it whatever the mode says.
+        created = not switching() or node.fs.stat(node).st_uid == cred.uid
     size = 0 if wanted.size == 0 and not created else None
     found = _Found(node, created, attrset, change_info(parent, before.change), size)
     # A name that was free and is not ours was taken meanwhile by a program on this machine.

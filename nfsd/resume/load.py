@@ -15,7 +15,7 @@ from nfsd.resume.losses import Losses
 from nfsd.state import leases
 from nfsd.state.fold import KINDS, LOAD_ERRORS, Fold
 from nfsd.state.model import identity_of
-from nfsd.state.records import address_key, decode_client, orphaned, unreadable
+from nfsd.state.records import address_key, decode_client, open_rest, orphaned, unreadable
 from nfsd.state.tables import State
 from statestore import (
     ANSWER,
@@ -129,12 +129,13 @@ class Loaded:
             claims.add_holder(identity, [(HOLDER, key), (META, address_key(key))])
         for key, value in self._claimed[OPEN]:
             try:
-                holder_key, access, deny, handle, _rest = decode_open(value)
+                holder_key, access, deny, handle, rest = decode_open(value)
+                open_rest(rest)
                 address = addresses.get(holder_key, "")
-                claims.add_open(key, identities[holder_key], holder_key, handle, access, deny, address)
+                claims.add_open(key, identities[holder_key], holder_key, handle, access, deny, address, rest)
             except KeyError:
                 left_out.append(orphaned(OPEN, key, value))
-            except ValueError as error:
+            except (ValueError, struct.error) as error:
                 left_out.append(unreadable(OPEN, key, value, error))
         ranges = dict(self._claimed[RANGE])
         for key, value in ranges.items():

@@ -77,6 +77,7 @@ async def take_over(
         lease_time_s=config.lease_time_s,
         clients_max=config.limits.clients_max,
         opens_max=config.limits.opens_max,
+        callers_per_open_max=config.limits.callers_per_open_max,
         now=now,
         random_bytes=edge.random_bytes,
         wall_offset_s=edge.wall_ns() / 1e9 - now,

@@ -339,7 +339,8 @@ class Fold:
 
     def _open(self, key: bytes, value: bytes) -> None:
         holder_key, access, deny, handle, rest = decode_open(value)
-        access_seen, deny_seen, seqid, instance, owner, caller = records.open_rest(rest)
+        access_seen, deny_seen, seqid, instance, owner, grants = records.open_rest(rest)
+        caller, granted = grants[0]
         if instance > INSTANCE_MAX or len(key) != _OPEN_KEY_SIZE:
             raise ValueError(f"an open of instance {instance} under the key {key.hex()}")
         client = self._holders.get(holder_key)
@@ -347,7 +348,8 @@ class Fold:
         if held is not None:
             if held.holder is client and held.instance == instance and held.object == handle and held.owner == owner:
                 self.state.filter.change_open(held, access, deny)
-                held.access_seen, held.deny_seen, held.seqid, held.caller = access_seen, deny_seen, seqid, caller
+                held.access_seen, held.deny_seen, held.seqid = access_seen, deny_seen, seqid
+                held.caller, held.granted, held.others = caller, granted, grants[1:]
                 return
             self._no_open(key)
         if client is None:
@@ -355,6 +357,7 @@ class Fold:
             return
         held = OpenState(client, key, handle, self._names.setdefault(owner, owner), instance, caller)
         held.access, held.deny = access, deny
+        held.granted, held.others = granted, grants[1:]
         held.access_seen, held.deny_seen = access_seen, deny_seen
         held.seqid = seqid
         self.state.filter.add_open(held)

@@ -19,6 +19,9 @@ from xdr.generated import nfs4
 KEY_PART_SIZE: Final = 6
 """Bytes of stateid4.other that come from the resume key; the other six are the instance."""
 
+Grants = tuple[tuple[Credentials, int], ...]
+"""What callers, as squashed, were granted by their OPENs: OPEN4_SHARE_ACCESS bits; who opened last comes first."""
+
 _NUMBER: Final = struct.Struct(">I")
 
 
@@ -210,13 +213,16 @@ class SeqidOwner:
 class OpenState(Open):
     """What one open owner of one client has open of one file (RFC 8881 9.1): `object` is the file handle.
 
-    `access` and `deny` are the unions of what was asked for and not given back.  `caller` is who opened it last: I/O
-    in the same name is not checked against the file's permissions again.  `access_seen` and `deny_seen` have bit n set
-    where an OPEN asked for exactly n (RFC 8881 18.18.3).  `node` is None until the open is first used after a start.
+    `access` and `deny` are the unions of what was asked for and not given back.  `caller` is who opened it last, and
+    `granted` what of `access` its own OPENs were granted; `others` have opened it too, in the same owner's name.  I/O
+    by a caller, within what it was granted, is not checked against the file's permissions again.  `access_seen` and
+    `deny_seen` have bit n set where an OPEN asked for exactly n (RFC 8881 18.18.3).  `node` is None until the open is
+    first used after a start.
     """
 
     __slots__ = (
         "node", "owner", "seqid_owner", "access_seen", "deny_seen", "seqid", "instance", "other", "locks", "caller",
+        "granted", "others",
     )  # fmt: skip
 
     holder: Client
@@ -240,6 +246,8 @@ class OpenState(Open):
         self.other = stateid_other(key, instance)
         self.locks: dict[bytes, LockState] | None = None
         self.caller = caller
+        self.granted = 0
+        self.others: Grants = ()
 
     @property
     def open(self) -> OpenState:

@@ -43,9 +43,12 @@ def grant(
     access: int,
     deny: int,
     caller: Credentials,
+    granted: int,
     seqid_owner: SeqidOwner | None = None,
 ) -> OpenState:
     """Open `node` for an open owner, or widen the open that it has.  `conflicts.check_shares` MUST have passed.
+
+    `granted` is what of `access` the file's permissions, or a record of before, give the caller.
 
     Raises Nfs4Error: RESOURCE or DELAY above limits.opens_max, SERVERFAULT where another client has this very open.
     """
@@ -61,6 +64,7 @@ def grant(
         held = OpenState(client, key, handle, owner, state.instances.next(asker.changes), caller)
         held.node = node
         held.access, held.deny = access, deny
+        held.granted = granted
         held.seqid_owner = seqid_owner
         if seqid_owner is not None:
             seqid_owner.users += 1
@@ -68,13 +72,36 @@ def grant(
         state.stateids[held.other] = held
         node.opens += 1
     else:
-        held.caller = caller
+        _note_grant(held, caller, granted, state.callers_per_open_max)
         state.filter.change_open(held, held.access | access, held.deny | deny)
     held.access_seen |= 1 << access
     held.deny_seen |= 1 << deny
     held.seqid = next_seqid(held.seqid)
     records.put_open(asker.changes, held)
     return held
+
+
+def _note_grant(held: OpenState, caller: Credentials, granted: int, callers_max: int) -> None:
+    """Remember what one more OPEN has granted; beyond `callers_max` who opened longest ago is forgotten."""
+    if held.caller is caller or held.caller == caller:
+        held.granted |= granted
+        return
+    before = granted_to(held, caller)
+    others = [each for each in held.others if each[0] != caller]
+    if held.granted:
+        others.insert(0, (held.caller, held.granted))
+    held.others = tuple(others[: callers_max - 1])
+    held.caller, held.granted = caller, before | granted
+
+
+def granted_to(held: OpenState, caller: Credentials) -> int:
+    """The access that OPENs of this caller, as squashed, were granted and that was not given back.
+
+    0 for a caller that is not remembered: the file's permissions then decide.
+    """
+    if held.caller == caller:
+        return held.granted
+    return next((access for other, access in held.others if other == caller), 0)
 
 
 def downgrade(state: State, asker: Asker, held: OpenState, access: int, deny: int) -> None:
@@ -87,6 +114,9 @@ def downgrade(state: State, asker: Asker, held: OpenState, access: int, deny: in
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "that would be more than the open has")
     held.access_seen = _subsets(held.access_seen, access)
     held.deny_seen = _subsets(held.deny_seen, deny)
+    held.granted &= access
+    if held.others:
+        held.others = tuple((caller, kept) for caller, granted in held.others if (kept := granted & access))
     held.seqid = next_seqid(held.seqid)
     state.filter.change_open(held, access, deny)
     records.put_open(asker.changes, held)

@@ -10,11 +10,12 @@ import functools
 import struct
 from typing import Final
 
-from nfsd.state.model import Channel, Client, LockState, OpenState, SeqidOwner, Session, Slot
+from nfsd.state.model import Channel, Client, Grants, LockState, OpenState, SeqidOwner, Session, Slot
 from nfsd.vfs.interface import Credentials
 from statestore import (
     HOLDER,
     META,
+    NEWEST,
     OPEN,
     OWNER,
     RANGE,
@@ -24,6 +25,7 @@ from statestore import (
     Damage,
     Range,
     Upgrades,
+    decode_open,
     encode_ranges,
     put_ranges,
     useless,
@@ -31,14 +33,14 @@ from statestore import (
 from statestore import (
     put_open as put_open_head,
 )
-from statestore.heads import VERSION as HEADS_VERSION
 from xdr.codec import XdrError
 from xdr.generated import stored
 
 _OPEN_HEAD: Final = struct.Struct(">3IQ")
 _OPEN_FULL: Final = struct.Struct(">3IQI")
 _LOCK_REST: Final = struct.Struct(">IQ")
-_CALLER: Final = struct.Struct(">3I")
+_COUNT: Final = struct.Struct(">I")
+_GRANT: Final = struct.Struct(">4I")
 _SLOT: Final = struct.Struct(">II")
 _HAS_REPLY: Final = 1
 _ADDRESS_PREFIX: Final = b"address."
@@ -55,7 +57,7 @@ def orphaned(kind: int, key: bytes, value: bytes) -> Damage:
 
 
 def _useless(kind: int, key: bytes, value: bytes, reason: str) -> Damage:
-    return useless(kind, key, value, reason, version=HEADS_VERSION if kind in (OPEN, RANGE) else 1)
+    return useless(kind, key, value, reason, version=NEWEST[kind])
 
 
 # -- clients --------------------------------------------------------------------------------------------------
@@ -184,38 +186,50 @@ def decode_slot(value: bytes) -> tuple[int, bytes | None]:
 def put_open(changes: ChangeSet, held: OpenState) -> None:
     """Put an open's record: by hand, because every OPEN and CLOSE waits for it."""
     numbers = _OPEN_HEAD.pack(held.access_seen, held.deny_seen, held.seqid, held.instance)
-    put_open_head(changes, held, numbers + _who(held.owner, held.caller))
+    put_open_head(changes, held, numbers + _who(held.owner, held.caller, held.granted, held.others))
 
 
 @functools.lru_cache(maxsize=1024)
-def _who(owner: bytes, caller: Credentials) -> bytes:
-    """The end of stored_open_rest: the open owner and who opened it, few in number."""
-    groups = caller.groups
+def _who(owner: bytes, caller: Credentials, granted: int, others: Grants) -> bytes:
+    """The end of stored_open_rest: the open owner and who has opened in its name, few in number."""
     size = len(owner)
-    return struct.pack(
-        f">I{size}s{-size & 3}x{3 + len(groups)}I", size, owner, caller.uid, caller.gid, len(groups), *groups
-    )
+    parts = [struct.pack(f">I{size}s{-size & 3}xI", size, owner, 1 + len(others))]
+    for each, access in ((caller, granted), *others):
+        groups = each.groups
+        parts.append(_GRANT.pack(access, each.uid, each.gid, len(groups)) + struct.pack(f">{len(groups)}I", *groups))
+    return b"".join(parts)
 
 
-def open_rest(rest: bytes) -> tuple[int, int, int, int, bytes, Credentials]:
-    """access_seen, deny_seen, seqid, instance, owner and caller of stored_open_rest: by hand, because a takeover reads
+def open_rest(rest: bytes) -> tuple[int, int, int, int, bytes, Grants]:
+    """access_seen, deny_seen, seqid, instance, owner and grants of stored_open_rest: by hand, because a takeover reads
     thousands.
 
-    Raises struct.error.
+    Of the grants, one at least, the first is the last caller's.  Raises struct.error.
     """
     access_seen, deny_seen, seqid, instance, size = _OPEN_FULL.unpack_from(rest)
     end = _OPEN_FULL.size + size
-    return access_seen, deny_seen, seqid, instance, rest[_OPEN_FULL.size : end], _caller_of(rest[end + (-size & 3) :])
+    return access_seen, deny_seen, seqid, instance, rest[_OPEN_FULL.size : end], _grants_of(rest[end + (-size & 3) :])
+
+
+def recorded_grant(rest: bytes, caller: Credentials) -> int:
+    """The access that stored_open_rest says a caller, as squashed, was granted.  Raises struct.error."""
+    return next((access for each, access in open_rest(rest)[5] if each == caller), 0)
 
 
 @functools.lru_cache(maxsize=1024)
-def _caller_of(value: bytes) -> Credentials:
-    """Whom the end of stored_open_rest names.  Raises struct.error unless it is exactly that."""
-    count = (len(value) - _CALLER.size) // 4
-    uid, gid, stated, *groups = struct.unpack(f">{3 + max(0, count)}I", value)
-    if stated != count:
-        raise struct.error(f"{stated} groups, room for {count}")
-    return Credentials(uid, gid, tuple(groups))
+def _grants_of(value: bytes) -> Grants:
+    """What the end of stored_open_rest names.  Raises struct.error unless it is exactly that."""
+    (count,) = _COUNT.unpack_from(value)
+    grants, at = [], _COUNT.size
+    for _ in range(count):
+        access, uid, gid, size = _GRANT.unpack_from(value, at)
+        at += _GRANT.size
+        groups = struct.unpack_from(f">{size}I", value, at)
+        at += 4 * size
+        grants.append((Credentials(uid, gid, groups), access))
+    if not grants or at != len(value):
+        raise struct.error(f"{count} grants, which take {at} bytes, in {len(value)}")
+    return tuple(grants)
 
 
 # -- locks ----------------------------------------------------------------------------------------------------
@@ -272,8 +286,8 @@ def _open_from_1(key: bytes, value: bytes) -> bytes:
         kept = unpacker.unpack_stored_open()
         unpacker.done()
         packer = stored.StoredPacker()
-        packer.pack_stored_open_rest(
-            stored.stored_open_rest(
+        packer.pack_stored_open_rest_2(
+            stored.stored_open_rest_2(
                 access_seen=kept.access_seen,
                 deny_seen=kept.deny_seen,
                 seqid=kept.seqid,
@@ -305,5 +319,32 @@ def _range_from_1(key: bytes, value: bytes) -> bytes:
     return encode_ranges(kept.owner, ranges, _LOCK_REST.pack(kept.seqid, kept.instance))
 
 
-UPGRADES: Final[Upgrades] = {(OPEN, 1): _open_from_1, (RANGE, 1): _range_from_1}
+def _open_from_2(key: bytes, value: bytes) -> bytes:
+    """Version 2 of OPEN named only who opened it last: what every OPEN asked for is surely its own.
+
+    Raises ValueError.
+    """
+    _holder_key, access, _deny, _object, rest = decode_open(value)
+    try:
+        unpacker = stored.StoredUnpacker(rest)
+        kept = unpacker.unpack_stored_open_rest_2()
+        unpacker.done()
+    except XdrError as error:
+        raise ValueError(str(error)) from error
+    granted = functools.reduce(int.__and__, (n for n in range(4) if kept.access_seen >> n & 1), access)
+    packer = stored.StoredPacker()
+    packer.pack_stored_open_rest(
+        stored.stored_open_rest(
+            access_seen=kept.access_seen,
+            deny_seen=kept.deny_seen,
+            seqid=kept.seqid,
+            instance=kept.instance,
+            owner=kept.owner,
+            grants=[stored.stored_grant(access=granted, uid=kept.uid, gid=kept.gid, groups=kept.groups)],
+        )
+    )
+    return value[: len(value) - len(rest)] + packer.get_buffer()
+
+
+UPGRADES: Final[Upgrades] = {(OPEN, 1): _open_from_1, (OPEN, 2): _open_from_2, (RANGE, 1): _range_from_1}
 """What turns records of older releases into today's."""

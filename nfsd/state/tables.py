@@ -125,12 +125,14 @@ class State:
         lease_time_s: float,
         clients_max: int,
         opens_max: int,
+        callers_per_open_max: int,
         now: float,
         random_bytes: Callable[[int], bytes],
         wall_offset_s: float = 0.0,
     ) -> None:
         self.secret = secret
         self.opens_max = opens_max
+        self.callers_per_open_max = callers_per_open_max
         self.wall_offset_s = wall_offset_s
         self.clients = ClientTable(lease_time_s, clients_max)
         self._clientids = Clientids(epoch, secret)

@@ -419,7 +419,7 @@ class FileSystem:
     ) -> None:  # fmt: skip
         """Set what is given, in the order size, owner, mode, times.
 
-        `by_open` says that an open for writing gives the right to set the size.
+        `by_open` says that the caller has been found permitted to set the size, be it by an open of before.
         """
         raise _read_only()
 

@@ -77,7 +77,7 @@ def fill(directory: Path, opens: int, clients: int) -> None:
                 client, os.urandom(16), os.urandom(HANDLE_SIZE), b"open id:%020d" % index,
                 instances.next(changes), caller,
             )  # fmt: skip
-            held.access, held.seqid, held.access_seen, held.deny_seen = 3, 1, 8, 1
+            held.access, held.granted, held.seqid, held.access_seen, held.deny_seen = 3, 3, 1, 8, 1
             records.put_open(changes, held)
             if index % LOCK_EVERY == 0:
                 lock = LockState(held, b"lock id:%012d" % index, instances.next(changes), RangeSet())

@@ -182,7 +182,8 @@ def facts(life: Life) -> Facts:
                 dying = session.client.owner == b"dying"
                 found[SLOT, slot.key] = slot.seqid, len(slot.reply or b"") if dying else slot.reply
     for held in state.filter.opens.values():
-        found[OPEN, held.key] = held.owner, held.object, held.access, held.deny, held.seqid, held.other, held.caller
+        grants = ((held.caller, held.granted), *held.others)
+        found[OPEN, held.key] = held.owner, held.object, held.access, held.deny, held.seqid, held.other, grants
         for lock in (held.locks or {}).values():
             found[RANGE, lock.key] = lock.owner, lock.seqid, [(each.start, each.end) for each in lock.held()]
     for handle in state.filter.pending:

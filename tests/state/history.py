@@ -163,7 +163,9 @@ def open_file(world: History, number: int, which: int, masks: int) -> None:
         verdict = world.state.filter.share_verdict(node.handle, access, deny, world.now, held.key if held else None)
         if verdict is not None:
             raise Nfs4Error(_FAILED)
-        opens.grant(world.state, asker, client, name, node, access, deny, _caller(masks), owner)
+        # A reclaim may grant less than the open has.
+        caller, granted = _caller(masks), access & (number % 3 + 1)
+        opens.grant(world.state, asker, client, name, node, access, deny, caller, granted, owner)
     except Nfs4Error as error:
         world.count(asker.changes, owner, nfs4.OP_OPEN, error.status)
     else:

@@ -155,9 +155,10 @@ def owner_fields(owner: SeqidOwner) -> Section:
 
 def open_fields(held: OpenState) -> Section:
     """An open's stored fields, and the keys of what belongs to it."""
-    names = ("access", "deny", "access_seen", "deny_seen", "seqid", "instance", "other", "object", "owner", "caller")
+    names = ("access", "deny", "access_seen", "deny_seen", "seqid", "instance", "other", "object", "owner")
     return {
         **_fields(held, *names),
+        "grants": ((held.caller, held.granted), *held.others),
         "holder": held.holder.key,
         "seqid_owner": held.seqid_owner and held.seqid_owner.key,
         "locks": sorted(lock.key for lock in (held.locks or {}).values()),

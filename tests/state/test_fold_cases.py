@@ -114,7 +114,7 @@ def test_nameless_file_changes_hands() -> None:
     world = Furnished()
     before = world.records()
     asker = world.asker(world.new)
-    opens.grant(world.state, asker, world.new, b"late", world.files[0], READ, 0, CALLER)
+    opens.grant(world.state, asker, world.new, b"late", world.files[0], READ, 0, CALLER, READ)
     opens.release(world.state, asker.changes, world.held)
     assert world.files[0].handle in world.state.filter.pending
     states_in_any_order(world, before, asker.changes)
@@ -159,7 +159,7 @@ def test_client_restarts_and_opens_again() -> None:
     clients.remove_client(world.state, asker.changes, world.new)
     clients.confirm(world.state, again)
     records.put_client(asker.changes, again)
-    held = opens.grant(world.state, asker, again, b"owner", world.files[0], BOTH, 0, CALLER)
+    held = opens.grant(world.state, asker, again, b"owner", world.files[0], BOTH, 0, CALLER, BOTH)
     assert held.key == world.held.key
     states_in_any_order(world, before, asker.changes)
 

@@ -13,10 +13,11 @@ from hypothesis import strategies as some
 
 from nfsd.state import opens, records
 from nfsd.state.fold import LOAD_ERRORS
-from nfsd.state.model import Client, LockState, OpenState, SeqidOwner, Slot
+from nfsd.state.model import Client, Grants, LockState, OpenState, SeqidOwner, Slot
 from nfsd.vfs.interface import Credentials
 from statestore import (
     KIND_NAMES,
+    NEWEST,
     OPEN,
     RANGE,
     SLOT,
@@ -32,7 +33,7 @@ from tests.state.world import Requester, World, entries_of
 from xdr.codec import XdrError
 from xdr.generated import stored
 
-FIXTURE = Path(__file__).parents[1] / "statestore" / "fixtures" / "version-1.json"
+FIXTURES = Path(__file__).parents[1] / "statestore" / "fixtures"
 U32 = some.integers(0, 2**32 - 1)
 INSTANCE = some.integers(0, 2**48 - 1)
 
@@ -51,42 +52,45 @@ def value_of(changes: ChangeSet) -> bytes:
     return value
 
 
-def open_value(owner: bytes, handle: bytes, caller: Credentials, numbers: tuple[int, int, int]) -> bytes:
+def open_value(owner: bytes, handle: bytes, grants: Grants, numbers: tuple[int, int, int]) -> bytes:
     """An open's record."""
-    held = OpenState(client_of(numbers[0]), os.urandom(16), handle, owner, numbers[1], caller)
+    held = OpenState(client_of(numbers[0]), os.urandom(16), handle, owner, numbers[1], grants[0][0])
     held.access, held.deny, held.seqid = 3, 1, numbers[2]
+    held.granted, held.others = grants[0][1], grants[1:]
     held.access_seen, held.deny_seen = 8, 3
     changes = ChangeSet()
     records.put_open(changes, held)
     return value_of(changes)
 
 
+CALLERS = some.builds(Credentials, U32, U32, some.lists(U32, max_size=16).map(tuple))
+
+
 @given(
-    some.binary(max_size=64), some.binary(min_size=1, max_size=64), U32, U32, some.lists(U32, max_size=16),
+    some.binary(max_size=64), some.binary(min_size=1, max_size=64),
+    some.lists(some.tuples(CALLERS, some.integers(0, 3)), min_size=1, max_size=8).map(tuple),
     some.tuples(some.integers(0, 2**64 - 1), INSTANCE, U32),
 )  # fmt: skip
-def test_open(
-    owner: bytes, handle: bytes, uid: int, gid: int, groups: list[int], numbers: tuple[int, int, int]
-) -> None:
+def test_open(owner: bytes, handle: bytes, grants: Grants, numbers: tuple[int, int, int]) -> None:
     """Every field is the one that was put, and that the generated decoder finds."""
     clientid, instance, seqid = numbers
-    holder_key, access, deny, object, rest = decode_open(
-        open_value(owner, handle, Credentials(uid, gid, tuple(groups)), numbers)
-    )
+    holder_key, access, deny, object, rest = decode_open(open_value(owner, handle, grants, numbers))
     assert (holder_key, access, deny, object) == (clientid.to_bytes(8, "big"), 3, 1, handle)
     unpacker = stored.StoredUnpacker(rest)
     kept = unpacker.unpack_stored_open_rest()
     unpacker.done()
-    assert records.open_rest(rest) == (8, 3, seqid, instance, owner, Credentials(uid, gid, tuple(groups)))
+    assert records.open_rest(rest) == (8, 3, seqid, instance, owner, grants)
     assert records.open_rest(rest) == (
         kept.access_seen, kept.deny_seen, kept.seqid, kept.instance, kept.owner,
-        Credentials(kept.uid, kept.gid, tuple(kept.groups)),
+        tuple((Credentials(each.uid, each.gid, tuple(each.groups)), each.access) for each in kept.grants),
     )  # fmt: skip
+    assert records.recorded_grant(rest, grants[0][0]) == grants[0][1]
+    assert records.recorded_grant(rest, Credentials(-1, -1)) == 0
 
 
 def test_open_truncated() -> None:
     """A record that lacks bytes at its end, or has more, is refused."""
-    value = open_value(b"owner", b"handle", Credentials(1, 2, (3, 4)), (1, 2, 3))
+    value = open_value(b"owner", b"handle", ((Credentials(1, 2, (3, 4)), 3), (Credentials(5, 6), 1)), (1, 2, 3))
     for size in (*range(len(value)), len(value) + 1, len(value) + 4):
         with pytest.raises(LOAD_ERRORS):
             records.open_rest(decode_open((value + bytes(4))[:size])[4])
@@ -169,8 +173,13 @@ def test_address() -> None:
 
 def version_1(part: str) -> MemoryStore:
     """The store that a release before version 2 of OPEN and RANGE has left."""
+    return left_by("version-1.json", part)
+
+
+def left_by(file: str, part: str) -> MemoryStore:
+    """The store that an older release has left."""
     numbers = {name: kind for kind, name in KIND_NAMES.items()}
-    found = json.loads(FIXTURE.read_text())[part]["records"]
+    found = json.loads((FIXTURES / file).read_text())[part]["records"]
     return MemoryStore(
         records={
             bytes((numbers[each["kind"]],)) + bytes.fromhex(each["key"]): bytes.fromhex(each["stored"])
@@ -211,7 +220,7 @@ def test_version_1(part: str) -> None:
 
 
 def test_version_1_written_anew() -> None:
-    """An open or a lock of an older release is as it was when it is put again, and then has version 2."""
+    """An open or a lock of an older release is as it was when it is put again, and then has the newest version."""
     store = version_1("kernel")
     before = list(store.load())
     fold = World().follower(before)
@@ -221,8 +230,8 @@ def test_version_1_written_anew() -> None:
         for lock in (held.locks or {}).values():
             records.put_lock(changes, lock)
     store.wait(store.commit(changes))
-    versions = {stored_value[0] for key, stored_value in store.records.items() if key[0] in (OPEN, RANGE)}
-    assert versions == {2}
+    versions = {(key[0], stored_value[0]) for key, stored_value in store.records.items() if key[0] in (OPEN, RANGE)}
+    assert versions == {(OPEN, NEWEST[OPEN]), (RANGE, NEWEST[RANGE])}
     later = store.crash()
     later.upgrades = None  # Nothing is left to convert.
     assert list(later.load()) == before
@@ -245,11 +254,41 @@ def test_version_1_changed_and_loaded() -> None:
     assert after.filter.opens[held.key].seqid == seqid + 1 and gone.key not in after.filter.opens
 
 
-@pytest.mark.parametrize("kind", [OPEN, RANGE])
-def test_version_1_unreadable(kind: int) -> None:
+def test_version_2() -> None:
+    """Version 2 of OPEN named its last caller alone: what each OPEN asked for is that one's, the rest nobody's."""
+    store = left_by("version-2.json", "memory")
+    state = World().follower(store.load()).state
+    assert store.damaged == []
+    alice, bob = Credentials(1000, 100, (4, 5)), Credentials(2000, 200)
+    held = {each.owner: each for each in state.filter.opens.values()}
+    assert {name: (each.access, each.caller, each.granted, each.others) for name, each in held.items()} == {
+        b"alone": (3, alice, 3, ()),
+        b"shared": (3, bob, 0, ()),
+        b"wide": (3, alice, 1, ()),
+        b"older": (1, bob, 1, ()),
+    }
+    assert [lock.owner for lock in (held[b"wide"].locks or {}).values()] == [b"party"]
+    changes = ChangeSet()
+    for each in held.values():
+        records.put_open(changes, each)
+    store.wait(store.commit(changes))
+    assert {value[0] for key, value in store.records.items() if key[0] == OPEN} == {NEWEST[OPEN]}
+    later = store.crash()
+    later.upgrades = None  # Nothing is left to convert.
+    again = World().follower(later.load()).state.filter.opens
+    assert {key: (each.granted, each.others) for key, each in again.items()} == {
+        each.key: (each.granted, each.others) for each in held.values()
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "part"),
+    [(OPEN, "version-1.json", "kernel"), (RANGE, "version-1.json", "kernel"), (OPEN, "version-2.json", "memory")],
+)
+def test_older_version_unreadable(kind: int, file: str, part: str) -> None:
     """What an older release cannot have written is refused, and so left out."""
-    upgrade = records.UPGRADES[kind, 1]
-    raw = version_1("kernel")
+    upgrade = records.UPGRADES[kind, int(file[8])]
+    raw = left_by(file, part)
     raw.upgrades = None
     key, value = next((key, value) for each, key, value in raw.load() if each == kind)
     upgrade(key, value)

@@ -55,8 +55,8 @@ class Requester(Asker):
 def new_state(*, now: float = NOW, wall_offset_s: float = 0.0, opens_max: int = 1000, seed: int = 1) -> State:
     """A state that holds nothing."""
     return State(
-        secret=SECRET, epoch=1, lease_time_s=LEASE_TIME_S, clients_max=1000, opens_max=opens_max, now=now,
-        random_bytes=random.Random(seed).randbytes, wall_offset_s=wall_offset_s,
+        secret=SECRET, epoch=1, lease_time_s=LEASE_TIME_S, clients_max=1000, opens_max=opens_max,
+        callers_per_open_max=3, now=now, random_bytes=random.Random(seed).randbytes, wall_offset_s=wall_offset_s,
     )  # fmt: skip
 
 
@@ -155,7 +155,7 @@ class World:
         """An open, granted and committed; of NFSv4.0 with its owner."""
         asker = self.asker(client)
         seqid_owner = None if client.family else self.owner(client, owner)
-        held = opens.grant(self.state, asker, client, owner, node, access, deny, CALLER, seqid_owner)
+        held = opens.grant(self.state, asker, client, owner, node, access, deny, CALLER, access, seqid_owner)
         self.commit(asker.changes)
         return held
 

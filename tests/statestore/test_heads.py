@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statestore import (
+    NEWEST,
     OPEN,
     RANGE,
     TO_END,
@@ -163,13 +164,13 @@ def test_nonsense(value: bytes) -> None:
 
 
 def test_put() -> None:
-    """Both are put under their keys, as records of version 2."""
+    """Both are put under their keys, as records of the newest version."""
     changes = ChangeSet()
     put_open(changes, opened(), b"private")
     put_ranges(changes, KEY + KEY, b"me", [], b"private")
     stored_open, stored_ranges = changes.entries.items()
     assert stored_open[0] == bytes((OPEN,)) + KEY and stored_ranges[0] == bytes((RANGE,)) + KEY + KEY
     assert stored_open[1] is not None and stored_ranges[1] is not None
-    assert stored_open[1][0] == stored_ranges[1][0] == 2
+    assert (stored_open[1][0], stored_ranges[1][0]) == (NEWEST[OPEN], NEWEST[RANGE])
     assert decode_record(stored_open[0], stored_open[1]) == encode_open(opened(), b"private")
     assert decode_record(stored_ranges[0], stored_ranges[1]) == encode_ranges(b"me", [], b"private")

@@ -32,26 +32,26 @@ from statestore import (
 )
 from statestore.records import decode_record, encode_record
 
-FIXTURE = Path(__file__).parent / "fixtures" / "version-1.json"
+FIXTURES = Path(__file__).parent / "fixtures"
 NUMBERS = {name: kind for kind, name in KIND_NAMES.items()}
 OPEN_KEY = b"k" * 16
 Records = dict[bytes, bytes]
 
 
-def fixture_records(part: str) -> Records:
+def fixture_records(part: str, file: str = "version-1.json") -> Records:
     """What an older release has left, by stored key."""
-    records = json.loads(FIXTURE.read_text())[part]["records"]
+    records = json.loads((FIXTURES / file).read_text())[part]["records"]
     return {
         bytes((NUMBERS[each["kind"]],)) + bytes.fromhex(each["key"]): bytes.fromhex(each["stored"]) for each in records
     }
 
 
-def fixture_directory(part: str, directory: Path) -> Path:
+def fixture_directory(part: str, directory: Path, file: str = "version-1.json") -> Path:
     """A state directory as the older release left it."""
     directory.mkdir()
-    (directory / "secret").write_bytes(bytes.fromhex(json.loads(FIXTURE.read_text())[part]["secret"]))
+    (directory / "secret").write_bytes(bytes.fromhex(json.loads((FIXTURES / file).read_text())[part]["secret"]))
     with lmdb.open(str(directory), map_size=1 << 30) as env, env.begin(write=True) as txn:
-        for stored_key, stored_value in fixture_records(part).items():
+        for stored_key, stored_value in fixture_records(part, file).items():
             txn.put(stored_key, stored_value)
     return directory
 
@@ -71,12 +71,17 @@ def doubled(key: bytes, value: bytes) -> bytes:
     return key[:1] + value + value
 
 
+def kept(key: bytes, value: bytes) -> bytes:
+    """A converter that has nothing to do."""
+    return value
+
+
 def old_records() -> Records:
-    """One OPEN of version 1, one of version 2, one HOLDER."""
+    """One OPEN of version 1, one of the newest, one HOLDER."""
     return dict(
         [
             encode_record(OPEN, b"old", b"value"),
-            encode_record(OPEN, b"young", b"value", 2),
+            encode_record(OPEN, b"young", b"value", NEWEST[OPEN]),
             encode_record(HOLDER, b"h", b"who"),
         ]
     )
@@ -155,7 +160,7 @@ def test_useless_version() -> None:
 
 def test_load_upgrades_older_records(loaded: Callable[..., Any]) -> None:
     """A converter is given what is older than the newest version, and nothing else."""
-    records, damaged = loaded(old_records(), {(OPEN, 1): doubled})
+    records, damaged = loaded(old_records(), {(OPEN, 1): doubled, (OPEN, 2): kept})
     assert records == [(HOLDER, b"h", b"who"), (OPEN, b"old", b"ovaluevalue"), (OPEN, b"young", b"value")]
     assert damaged == []
 
@@ -175,7 +180,7 @@ def test_load_missing_converter(loaded: Callable[..., Any]) -> None:
 def test_load_refused_by_converter(loaded: Callable[..., Any]) -> None:
     """What a converter refuses is damage, as it was found; the others are loaded."""
     stored = old_records()
-    records, damaged = loaded(stored, {(OPEN, 1): refuse})
+    records, damaged = loaded(stored, {(OPEN, 1): refuse, (OPEN, 2): kept})
     assert [key for _kind, key, _value in records] == [b"h", b"young"]
     assert damaged == [Damage(OPEN, b"old", "cannot be read: no sense in it")]
     assert damaged[0].stored_value == stored[damaged[0].stored_key]
@@ -194,14 +199,23 @@ def test_version_1_is_sound(part: str, tmp_path: Path) -> None:
     assert report.counts["OPEN"] == 9 and report.counts["RANGE"] == 8 and report.counts["INTENT"] == 1
 
 
+def test_version_2_is_sound(tmp_path: Path) -> None:
+    """What the releases before version 3 of OPEN wrote is sound: each record, each reference."""
+    versions = {(key[0], value[0]) for key, value in fixture_records("memory", "version-2.json").items()}
+    assert {(OPEN, 2), (RANGE, 2)} <= versions
+    report = verify(fixture_directory("memory", tmp_path / "state", "version-2.json"))
+    assert report.problems() == []
+    assert report.counts["OPEN"] == 4 and report.counts["RANGE"] == 1
+
+
 def test_version_1_is_loaded_and_written_anew(tmp_path: Path) -> None:
-    """An open of version 1 is converted at each start, until it is changed: then version 2 is on the disk."""
+    """An open of version 1 is converted at each start, until it is changed: then the newest version is on the disk."""
     directory = fixture_directory("kernel", tmp_path / "state")
 
     def upgrade(key: bytes, value: bytes) -> bytes:
         return encode_open(Open(key, Holder(value[:8], b"identity"), b"object", 1, 0), value)
 
-    upgrades = {(OPEN, 1): upgrade, (RANGE, 1): doubled}
+    upgrades = {(OPEN, 1): upgrade, (OPEN, 2): kept, (RANGE, 1): doubled}
 
     def open_store() -> LmdbStore:
         return LmdbStore.open(directory, level="process", on_failure=lambda error: None, upgrades=upgrades)
@@ -222,7 +236,7 @@ def test_version_1_is_loaded_and_written_anew(tmp_path: Path) -> None:
     store.close()
     assert verify(directory).ok
     versions = {line["key"]: line["version"] for line in dump(directory) if line["kind"] == "OPEN"}
-    assert versions == {each.hex(): 2 if each == key else 1 for each in opens}
+    assert versions == {each.hex(): NEWEST[OPEN] if each == key else 1 for each in opens}
 
 
 def test_dump_versions(tmp_path: Path, tamper_with: Callable[..., None]) -> None:
@@ -236,12 +250,13 @@ def test_dump_versions(tmp_path: Path, tamper_with: Callable[..., None]) -> None
 
     raw = lines()
     assert raw[old] == {"kind": "OPEN", "key": old, "version": 1, "size": 5, "value": b"value".hex()}
-    assert raw[young]["version"] == 2
+    assert raw[young]["version"] == NEWEST[OPEN]
     assert all("version" not in line for line in dump(tmp_path) if line["kind"] == "HOLDER")
     describe = {OPEN: lambda key, value: {"said": value.decode()}}
-    shown = lines(describe=describe, upgrades={(OPEN, 1): doubled})
+    shown = lines(describe=describe, upgrades={(OPEN, 1): doubled, (OPEN, 2): kept})
     assert [shown[old]["said"], shown[young]["said"]] == ["ovaluevalue", "value"]
     assert lines(describe=describe)[old]["said"] == "value"
-    assert lines(describe=describe, upgrades={(OPEN, 1): refuse})[old]["damaged"].endswith("no sense in it")
+    refused = lines(describe=describe, upgrades={(OPEN, 1): refuse, (OPEN, 2): kept})
+    assert refused[old]["damaged"].endswith("no sense in it")
     with pytest.raises(StoreError, match=r"\(OPEN, 1\)"):
         lines(describe=describe, upgrades={})

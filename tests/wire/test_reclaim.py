@@ -8,7 +8,8 @@ import pytest
 
 from tests.support import operations as ops
 from tests.support.client import Client40, Opened, Owner40, Reply, Session, begin_session, identify, mount, unique
-from tests.wire.conftest import Connect, MakeServer
+from tests.support.rpc import auth_sys
+from tests.wire.conftest import Connect, MakeServer, needs_root
 from tests.wire.server import ServerProcess
 from xdr.generated import nfs4
 
@@ -225,3 +226,21 @@ def test_reclaim_close_drops_unclaimed_locks(reclaiming: ServerProcess, connect:
     assert other.open_status(claimer.name) == nfs4.NFS4_OK
     reclaiming.restart()
     assert not reclaiming.faults()
+
+
+@needs_root
+def test_reclaim_by_another_user(reclaiming: ServerProcess, connect: Connect) -> None:
+    """Who claims an open of before gets what it was granted himself; the file's permissions decide on the rest."""
+    claimer = Claimer(reclaiming, connect)
+    path = reclaiming.export / claimer.name.decode()
+    path.chmod(0o666)
+    claimer.session.connection.credential = auth_sys(1000, 1000, ())
+    opened = claimer.session.open(claimer.name, ops.WRITE, owner=b"shared")
+    path.chmod(0o600)
+    claimer.come_back()
+    for uid, writing in ((2000, nfs4.NFS4ERR_ACCESS), (1000, nfs4.NFS4_OK), (2000, nfs4.NFS4ERR_ACCESS)):
+        claimer.session.connection.credential = auth_sys(uid, uid, ())
+        claimed = claimer.claim(ops.WRITE, owner=b"shared")
+        assert claimed.status == nfs4.NFS4_OK
+        stateid = claimed.results[-1].resok4.stateid
+        assert claimer.session.status(ops.putfh(opened.handle), ops.write(stateid, b"mine")) == writing

@@ -86,7 +86,35 @@ class stored_session(XdrValue):
         self.fore = fore
         self.back = back
 
+class stored_grant(XdrValue):
+    __slots__ = ("access", "uid", "gid", "groups",)
+    access: int
+    uid: int
+    gid: int
+    groups: list[int]
+    def __init__(self, access: int, uid: int, gid: int, groups: list[int]) -> None:
+        self.access = access
+        self.uid = uid
+        self.gid = gid
+        self.groups = groups
+
 class stored_open_rest(XdrValue):
+    __slots__ = ("access_seen", "deny_seen", "seqid", "instance", "owner", "grants",)
+    access_seen: int
+    deny_seen: int
+    seqid: int
+    instance: int
+    owner: bytes
+    grants: list[stored_grant]
+    def __init__(self, access_seen: int, deny_seen: int, seqid: int, instance: int, owner: bytes, grants: list[stored_grant]) -> None:
+        self.access_seen = access_seen
+        self.deny_seen = deny_seen
+        self.seqid = seqid
+        self.instance = instance
+        self.owner = owner
+        self.grants = grants
+
+class stored_open_rest_2(XdrValue):
     __slots__ = ("access_seen", "deny_seen", "seqid", "instance", "owner", "uid", "gid", "groups",)
     access_seen: int
     deny_seen: int
@@ -266,6 +294,8 @@ _u_3I = (_s := _struct.Struct(">3I")).unpack_from
 _p_3I = _s.pack
 _u_3IQI = (_s := _struct.Struct(">3IQI")).unpack_from
 _p_3IQI = _s.pack
+_u_4I = (_s := _struct.Struct(">4I")).unpack_from
+_p_4I = _s.pack
 _u_4I4Q2q4I = (_s := _struct.Struct(">4I4Q2q4I")).unpack_from
 _p_4I4Q2q4I = _s.pack
 _u_5I = (_s := _struct.Struct(">5I")).unpack_from
@@ -343,6 +373,16 @@ class StoredPacker(Packer):
             add(_p_Q12I(v.clientid, v.flags, v.callback_program, o1.request_size_max, o1.reply_size_max, o1.reply_cached_max, o1.operations_max, o1.slots, o2.request_size_max, o2.reply_size_max, o2.reply_cached_max, o2.operations_max, o2.slots))
         except _struct_error as error:
             raise unpackable("stored_session", error) from None
+    def pack_stored_grant(self, v: stored_grant) -> None:
+        add = self._add
+        try:
+            s1 = v.groups
+            n2 = len(s1)
+            if n2 > 16: raise bad_size("stored_grant.groups", n2, 16)
+            add(_p_4I(v.access, v.uid, v.gid, n2))
+            add(_pack(f">{n2}I", *s1))
+        except _struct_error as error:
+            raise unpackable("stored_grant", error) from None
     def pack_stored_open_rest(self, v: stored_open_rest) -> None:
         add = self._add
         try:
@@ -352,13 +392,28 @@ class StoredPacker(Packer):
             add(_p_3IQI(v.access_seen, v.deny_seen, v.seqid, v.instance, n2))
             add(s1)
             if n2 & 3: add(PADDING[n2 & 3])
+            s3 = v.grants
+            n4 = len(s3)
+            add(_p_I(n4))
+            for x in s3: self.pack_stored_grant(x)
+        except _struct_error as error:
+            raise unpackable("stored_open_rest", error) from None
+    def pack_stored_open_rest_2(self, v: stored_open_rest_2) -> None:
+        add = self._add
+        try:
+            s1 = v.owner
+            n2 = len(s1)
+            if n2 > 1024: raise bad_size("stored_open_rest_2.owner", n2, 1024)
+            add(_p_3IQI(v.access_seen, v.deny_seen, v.seqid, v.instance, n2))
+            add(s1)
+            if n2 & 3: add(PADDING[n2 & 3])
             s3 = v.groups
             n4 = len(s3)
-            if n4 > 16: raise bad_size("stored_open_rest.groups", n4, 16)
+            if n4 > 16: raise bad_size("stored_open_rest_2.groups", n4, 16)
             add(_p_3I(v.uid, v.gid, n4))
             add(_pack(f">{n4}I", *s3))
         except _struct_error as error:
-            raise unpackable("stored_open_rest", error) from None
+            raise unpackable("stored_open_rest_2", error) from None
     def pack_stored_open(self, v: stored_open) -> None:
         add = self._add
         try:
@@ -632,6 +687,25 @@ class StoredUnpacker(Unpacker):
             return r16
         except _struct_error:
             raise truncated("stored_session", self) from None
+    def unpack_stored_grant(self) -> stored_grant:
+        b = self._buf
+        p = self.position
+        end = self._end
+        try:
+            v1, v2, v3, n4 = _u_4I(b, p)
+            p += 16
+            if n4 * 4 > end - p or n4 > 16: raise bad_length("stored_grant.groups", n4, end - p, 16)
+            v5 = list(_unpack_from(f">{n4}I", b, p))
+            p += n4 * 4
+            r6 = _new(stored_grant)
+            r6.access = v1
+            r6.uid = v2
+            r6.gid = v3
+            r6.groups = v5
+            self.position = p
+            return r6
+        except _struct_error:
+            raise truncated("stored_grant", self) from None
     def unpack_stored_open_rest(self) -> stored_open_rest:
         b = self._buf
         p = self.position
@@ -644,12 +718,40 @@ class StoredUnpacker(Unpacker):
             v6 = b[p:p + n5]
             if v6.__class__ is not bytes: v6 = bytes(v6)
             p = e
+            (n7,) = _u_I(b, p)
+            p += 4
+            if n7 * 16 > end - p: raise bad_length("stored_open_rest.grants", n7, end - p, None)
+            self.position = p
+            f = self.unpack_stored_grant
+            v8 = [f() for _ in range(n7)]
+            r9 = _new(stored_open_rest)
+            r9.access_seen = v1
+            r9.deny_seen = v2
+            r9.seqid = v3
+            r9.instance = v4
+            r9.owner = v6
+            r9.grants = v8
+            return r9
+        except _struct_error:
+            raise truncated("stored_open_rest", self) from None
+    def unpack_stored_open_rest_2(self) -> stored_open_rest_2:
+        b = self._buf
+        p = self.position
+        end = self._end
+        try:
+            v1, v2, v3, v4, n5 = _u_3IQI(b, p)
+            p += 24
+            e = p + n5 + (-n5 & 3)
+            if e > end or n5 > 1024: raise bad_length("stored_open_rest_2.owner", n5, end - p, 1024)
+            v6 = b[p:p + n5]
+            if v6.__class__ is not bytes: v6 = bytes(v6)
+            p = e
             v7, v8, n9 = _u_3I(b, p)
             p += 12
-            if n9 * 4 > end - p or n9 > 16: raise bad_length("stored_open_rest.groups", n9, end - p, 16)
+            if n9 * 4 > end - p or n9 > 16: raise bad_length("stored_open_rest_2.groups", n9, end - p, 16)
             v10 = list(_unpack_from(f">{n9}I", b, p))
             p += n9 * 4
-            r11 = _new(stored_open_rest)
+            r11 = _new(stored_open_rest_2)
             r11.access_seen = v1
             r11.deny_seen = v2
             r11.seqid = v3
@@ -661,7 +763,7 @@ class StoredUnpacker(Unpacker):
             self.position = p
             return r11
         except _struct_error:
-            raise truncated("stored_open_rest", self) from None
+            raise truncated("stored_open_rest_2", self) from None
     def unpack_stored_open(self) -> stored_open:
         b = self._buf
         p = self.position
