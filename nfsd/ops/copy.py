@@ -32,14 +32,14 @@ def op_copy(c: Request, args: nfs4.COPY4args) -> Steps:
         raise Nfs4Error(nfs4.NFS4ERR_NOTSUPP, "copy from another server")
     source, target = _source_and_target(c)
     file_for(c, args.ca_src_stateid, source, False)
-    file_for(c, args.ca_dst_stateid, target, True)
+    cred = file_for(c, args.ca_dst_stateid, target, True)
     start, to = args.ca_src_offset, args.ca_dst_offset
     count = _checked_count(source, target, start, to, args.ca_count)
     wanted = min(count, COPY_SIZE_MAX)
     done = 0
     while done < wanted:
         size = min(PIECE_SIZE, wanted - done)
-        piece = partial(source.fs.copy_range, source, start + done, target, to + done, size)
+        piece = partial(source.fs.copy_range, source, start + done, target, to + done, size, cred)
         try:
             copied = yield from busy_while((source, target), piece)
         except OSError:
@@ -83,13 +83,13 @@ def op_clone(c: Request, args: nfs4.CLONE4args) -> Steps:
     source, target = _source_and_target(c)
     require_same_fs(source, target)
     file_for(c, args.cl_src_stateid, source, False)
-    file_for(c, args.cl_dst_stateid, target, True)
+    cred = file_for(c, args.cl_dst_stateid, target, True)
     start, to, count = args.cl_src_offset, args.cl_dst_offset, args.cl_count
     if max(start, to) + count > target.fs.file_size_max:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "range beyond the largest file")
 
     def work() -> None:
-        source.fs.clone_range(source, start, target, to, count)
+        source.fs.clone_range(source, start, target, to, count, cred)
         # No COMMIT will follow.
         make_stable(c, target, whole=False)
 

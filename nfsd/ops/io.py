@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from nfsd.attributes.rows import IO_SIZE_MAX
@@ -88,10 +89,11 @@ def op_write(c: Request, args: nfs4.WRITE4args) -> Steps:
     if offset + len(data) > fs.file_size_max:
         raise Nfs4Error(nfs4.NFS4ERR_FBIG, "beyond the largest file")
     if stable == nfs4.UNSTABLE4 and len(data) <= INLINE_WRITE_MAX:
-        fs.write(node, offset, data)
+        fs.write(node, offset, data, cred)
     else:
-        yield from _moving(c, node, len(data), lambda: _write_and_sync(c, node, data, offset, stable))
-    fs.written(node, cred)
+        work = partial(_write_and_sync, c, node, data, offset, stable, cred)
+        yield from _moving(c, node, len(data), work)
+    fs.touch(node)
     return nfs4.WRITE4resok(len(data), stable, c.services.verifier.value)
 
 
@@ -104,9 +106,11 @@ def _moving(c: Request, node: Node, size: int, work: Callable[[], Any]) -> Steps
         c.connection.works(-size)
 
 
-def _write_and_sync(c: Request, node: Node, data: bytes | memoryview, offset: int, stable: int) -> None:
+def _write_and_sync(
+    c: Request, node: Node, data: bytes | memoryview, offset: int, stable: int, cred: Credentials
+) -> None:
     """In a thread: write all of it, and bring it to the disk if that is asked for."""
-    node.fs.write(node, offset, data)
+    node.fs.write(node, offset, data, cred)
     if stable != nfs4.UNSTABLE4:
         make_stable(c, node, whole=stable == nfs4.FILE_SYNC4)
 

@@ -12,7 +12,7 @@ from nfsd.errors import Nfs4Error
 from nfsd.ops.io import file_for, make_stable
 from nfsd.ops.request import Request, Steps, busy_while
 from nfsd.ops.require import require_regular
-from nfsd.vfs.interface import FILE_SIZE_MAX, Node
+from nfsd.vfs.interface import FILE_SIZE_MAX, Credentials, Node
 from xdr.generated import nfs4
 
 
@@ -27,18 +27,19 @@ def op_deallocate(c: Request, args: nfs4.DEALLOCATE4args) -> Steps:
 
 
 def _change_space(
-    c: Request, stateid: nfs4.stateid4, offset: int, length: int, change: Callable[[Node, int, int], None]
-) -> Steps:
+    c: Request, stateid: nfs4.stateid4, offset: int, length: int,
+    change: Callable[[Node, int, int, Credentials], None],
+) -> Steps:  # fmt: skip
     node = c.node()
     require_regular(c, node, link=nfs4.NFS4ERR_WRONG_TYPE)
     if not length:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, "empty range")
     if offset + length > node.fs.file_size_max:
         raise Nfs4Error(nfs4.NFS4ERR_FBIG, "range beyond the largest file")
-    file_for(c, stateid, node, True)
+    cred = file_for(c, stateid, node, True)
 
     def work() -> None:
-        change(node, offset, length)
+        change(node, offset, length, cred)
         # No COMMIT will follow.
         make_stable(c, node, whole=False)
 

@@ -16,7 +16,9 @@ from typing import Final
 
 from nfsd.vfs import attributes, credentials, syscalls
 from nfsd.vfs.cache import NodeCache
-from nfsd.vfs.interface import ROOT, Credentials, Data, FileSystem, Node, no_file
+from nfsd.vfs.credentials import become, identity
+from nfsd.vfs.interface import Credentials, Data, FileSystem, Node, no_file
+from nfsd.vfs.permission import changed_mode
 
 SETID_BITS: Final = stat_bits.S_ISUID | stat_bits.S_ISGID
 _CLONE_REQUEST: Final = 0x4020940D
@@ -106,25 +108,19 @@ class DescriptorData(FileSystem):
         data = os.pread(fd, min(count, size - offset), offset)
         return data, offset + len(data) >= size
 
-    def write(self, node: Node, offset: int, data: Data) -> None:
-        """Write all of it, with as many calls as the kernel wants."""
+    def write(self, node: Node, offset: int, data: Data, cred: Credentials) -> None:
+        """Write all of it as the caller, with as many calls as the kernel wants: it sees to set-id bits itself."""
         fd = node.write_fd
         if fd < 0:
             fd = self.data_fd(node, True)
         size = len(data)
-        done = os.pwrite(fd, data, offset) if size else 0
+        if not size:
+            return
+        if identity.cred is not cred:
+            _become_changing(fd, cred)
+        done = os.pwrite(fd, data, offset)
         while done < size:
             done += os.pwrite(fd, memoryview(data)[done:], offset + done)
-
-    def written(self, node: Node, cred: Credentials) -> None:
-        """Take set-id bits away by hand: the kernel lets the server's own user keep them."""
-        node.touched = True
-        if cred.uid:
-            mode = os.fstat(self.data_fd(node, True)).st_mode
-            if mode & SETID_BITS:
-                dropped = stat_bits.S_ISUID | (stat_bits.S_ISGID if mode & stat_bits.S_IXGRP else 0)
-                if mode & dropped:
-                    self.setattr(node, ROOT, mode=stat_bits.S_IMODE(mode) & ~dropped)
 
     def sync_data(self, node: Node, *, whole: bool) -> None:
         """Bring it to the disk with fsync or fdatasync."""
@@ -136,15 +132,17 @@ class DescriptorData(FileSystem):
 
     # Space.
 
-    def allocate(self, node: Node, offset: int, size: int) -> None:
+    def allocate(self, node: Node, offset: int, size: int, cred: Credentials) -> None:
         """Take space; refused where the file system cannot, instead of writing zeros."""
-        syscalls.change_space(self.data_fd(node, True), 0, offset, size)
+        fd = self.data_fd(node, True)
+        _become_changing(fd, cred)
+        syscalls.change_space(fd, 0, offset, size)
 
-    def punch_hole(self, node: Node, offset: int, size: int) -> None:
+    def punch_hole(self, node: Node, offset: int, size: int, cred: Credentials) -> None:
         """Give space back."""
-        syscalls.change_space(
-            self.data_fd(node, True), syscalls.FALLOC_FL_PUNCH_HOLE | syscalls.FALLOC_FL_KEEP_SIZE, offset, size
-        )
+        fd = self.data_fd(node, True)
+        _become_changing(fd, cred)
+        syscalls.change_space(fd, syscalls.FALLOC_FL_PUNCH_HOLE | syscalls.FALLOC_FL_KEEP_SIZE, offset, size)
 
     def next_data(self, node: Node, offset: int) -> int | None:
         """Return where data begins at or after an offset."""
@@ -169,23 +167,41 @@ class DescriptorData(FileSystem):
 
     # Between two files.
 
-    def copy_range(self, node: Node, offset: int, target: Node, to: int, size: int) -> int:
+    def copy_range(self, node: Node, offset: int, target: Node, to: int, size: int, cred: Credentials) -> int:
         """Copy inside the kernel where it can, else through memory."""
         if isinstance(target.fs, DescriptorData):
             source_fd, target_fd = self.data_fd(node, False), target.fs.data_fd(target, True)
+            _become_changing(target_fd, cred)
             try:
                 return os.copy_file_range(source_fd, target_fd, size, offset, to)
             except OSError as error:
                 if error.errno not in _NOT_BY_KERNEL:
                     raise
-        return super().copy_range(node, offset, target, to, size)
+        return super().copy_range(node, offset, target, to, size, cred)
 
-    def clone_range(self, node: Node, offset: int, target: Node, to: int, size: int) -> None:
+    def clone_range(self, node: Node, offset: int, target: Node, to: int, size: int, cred: Credentials) -> None:
         """Share blocks."""
         request = _clone_range.pack(self.data_fd(node, False), offset, size, to)
+        target_fd = self.data_fd(target, True)
+        _become_changing(target_fd, cred)
         try:
-            fcntl.ioctl(self.data_fd(target, True), _CLONE_REQUEST, request)
+            fcntl.ioctl(target_fd, _CLONE_REQUEST, request)
         except OSError as error:
             if error.errno != errno.ENOTTY:
                 raise
             raise OSError(errno.EOPNOTSUPP, "file system without clone") from error
+
+
+def _become_changing(fd: int, cred: Credentials) -> None:
+    """Be the caller, who is about to change the data of a descriptor: set-id bits go first, and stay user 0's to keep.
+
+    In write(2) the kernel takes them away, as the thread is the caller; in other calls not every file system does, and
+    never where the server cannot act as its callers.
+    """
+    if cred.uid:
+        st = os.fstat(fd)
+        mode = stat_bits.S_IMODE(st.st_mode)
+        if mode & SETID_BITS and (after := changed_mode(mode, st.st_gid, cred)) != mode:
+            credentials.as_server()
+            os.fchmod(fd, after)
+    become(cred)

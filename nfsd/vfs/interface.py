@@ -259,7 +259,10 @@ class FileSystem:
 
     # Data of regular files. Whoever calls has asked for the caller's permission: here it is not asked for again.
     # What may wait for a disk may be called in a thread, and MUST hold every node that it is given `Busy`
-    # for as long as it runs; `open_data`, `read_cached`, `written` and `advise` belong to the event loop's thread.
+    # for as long as it runs; `open_data`, `read_cached` and `advise` belong to the event loop's thread.
+    # What changes data names the caller: before the change set-id bits go as they do in write(2), the set-user-id bit,
+    # and the set-group-id bit of a file that its group may execute, but for user 0; kernels differ in whether a
+    # stranger to the group leaves it otherwise. `touch` MUST follow in the loop's thread.
 
     def open_data(self, node: Node, write: bool) -> None:
         """Make data ready for reading, or for writing too. Raises EISDIR, EINVAL, EROFS, StaleHandle.
@@ -283,18 +286,10 @@ class FileSystem:
         """Return (data, whether it reaches the end of the file); may be called in a thread."""
         raise no_file(node)
 
-    def write(self, node: Node, offset: int, data: Data) -> None:
-        """Write all of `data`; may be called in a thread. `written` MUST follow in the loop's thread.
+    def write(self, node: Node, offset: int, data: Data, cred: Credentials) -> None:
+        """Write all of `data`; may be called in a thread.
 
         Raises OSError; then a part may have been written.
-        """
-        raise _read_only()
-
-    def written(self, node: Node, cred: Credentials) -> None:
-        """Note that the caller has written: the change attribute grows, and set-id bits go as in write(2).
-
-        The set-user-id bit goes, and the set-group-id bit of a file that its group may execute. User 0's writes may
-        leave them.
         """
         raise _read_only()
 
@@ -306,14 +301,14 @@ class FileSystem:
         """
         raise no_file(node)
 
-    def allocate(self, node: Node, offset: int, size: int) -> None:
+    def allocate(self, node: Node, offset: int, size: int, cred: Credentials) -> None:
         """Take the space of a range, so that writing there cannot run out of it; may be called in a thread.
 
         A file that ends before the range's end grows to it. Raises ENOSPC, ENOTSUP.
         """
         raise _read_only()
 
-    def punch_hole(self, node: Node, offset: int, size: int) -> None:
+    def punch_hole(self, node: Node, offset: int, size: int, cred: Credentials) -> None:
         """Make a range read as zeros and give its space back; may be called in a thread.
 
         The size stays as it is. Raises ENOTSUP.
@@ -332,7 +327,7 @@ class FileSystem:
         """Take a hint that a range will soon be needed, or that it will not; size 0 is up to the end of the file."""
         raise no_file(node)
 
-    def copy_range(self, node: Node, offset: int, target: Node, to: int, size: int) -> int:
+    def copy_range(self, node: Node, offset: int, target: Node, to: int, size: int, cred: Credentials) -> int:
         """Copy data of `node`, which is this file system's, to a file of any; return the bytes copied.
 
         May be called in a thread. It may be fewer than `size`, and is 0 at the end of the source alone. Ranges of
@@ -340,10 +335,10 @@ class FileSystem:
         """
         data, _end = self.read(node, offset, min(size, COPY_BUFFER_SIZE))
         if data:
-            target.fs.write(target, to, data)
+            target.fs.write(target, to, data, cred)
         return len(data)
 
-    def clone_range(self, node: Node, offset: int, target: Node, to: int, size: int) -> None:
+    def clone_range(self, node: Node, offset: int, target: Node, to: int, size: int, cred: Credentials) -> None:
         """Have a range of `target` share the blocks of `node`, both of this file system: all of it or nothing.
 
         May be called in a thread. Size 0 is up to the end of the source. Raises ENOTSUP where blocks are not

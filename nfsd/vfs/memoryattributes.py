@@ -14,7 +14,7 @@ from typing import Final
 from nfsd.vfs.interface import Credentials, Node, no_file
 from nfsd.vfs.memorydata import MemoryData, failure
 from nfsd.vfs.memorytree import Inode, Set, Valued
-from nfsd.vfs.permission import READ, WRITE, allowed_mode, granted, is_owner, may_change_owner, mode_of_changed
+from nfsd.vfs.permission import READ, WRITE, allowed_mode, given_mode, granted, is_owner, may_change_owner
 
 _XATTR_NAME_SIZE_MAX: Final = 255 - len(b"user.")
 _XATTR_VALUE_SIZE_MAX: Final = 65536
@@ -58,16 +58,14 @@ class MemoryAttributes(MemoryData):
             raise no_file(node)
         if not by_open:
             self._require(inode, WRITE, cred)
-        self.resize(inode, size)
-        if cred.uid and mode_of_changed(inode, cred) != inode.mode:
-            self._set(inode, mode=mode_of_changed(inode, cred))
+        self.resize(inode, size, cred)
 
     def _set_owner(self, inode: Inode, cred: Credentials, uid: int, gid: int) -> None:
         if max(uid, gid) >= _NO_ID:
             raise OSError(errno.EINVAL, "no user or group has this number")
         if not may_change_owner(inode, cred, uid, gid):
             raise failure(errno.EPERM)
-        mode = inode.mode if inode.is_directory else mode_of_changed(inode, cred)
+        mode = inode.mode if inode.is_directory else given_mode(inode, cred)
         self._set(inode, uid=uid, gid=gid, mode=mode)
 
     def _set_mode(self, inode: Inode, cred: Credentials, mode: int) -> None:

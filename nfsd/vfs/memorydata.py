@@ -23,7 +23,7 @@ from nfsd.vfs.memorytree import (
     Set,
     Written,
 )
-from nfsd.vfs.permission import without_setid
+from nfsd.vfs.permission import changed_mode
 
 _DAY_NS: Final = 86_400_000_000_000
 
@@ -82,25 +82,18 @@ class MemoryData(FileSystem):
         if older and not self.read_only:
             self.tree.apply(Set(inode.number, {"atime_ns": now}))
 
-    def write(self, node: Node, offset: int, data: Data) -> None:
+    def write(self, node: Node, offset: int, data: Data, cred: Credentials) -> None:
         """Write all of it or nothing."""
         inode = self._file(node, write=True)
         if len(data):
             self._require_space(inode, offset, len(data))
-            self._apply(inode, Written(inode.number, offset, bytes(data)))
+            self._apply(inode, Written(inode.number, offset, bytes(data)), cred)
 
-    def written(self, node: Node, cred: Credentials) -> None:
-        """Take set-id bits away."""
-        inode = self._file(node, write=True)
-        node.touched = True
-        if cred.uid and without_setid(inode.mode) != inode.mode:
-            self.tree.apply(Set(inode.number, {"mode": without_setid(inode.mode), "ctime_ns": self.tree.clock_ns()}))
-
-    def resize(self, inode: Inode, size: int) -> None:
+    def resize(self, inode: Inode, size: int, cred: Credentials) -> None:
         """Set a file's size. Raises EFBIG."""
         if size > self.file_size_max:
             raise failure(errno.EFBIG)
-        self._apply(inode, Resized(inode.number, size))
+        self._apply(inode, Resized(inode.number, size), cred)
 
     def sync_data(self, node: Node, *, whole: bool) -> None:
         """Do nothing: the tree is as durable as it gets."""
@@ -108,16 +101,16 @@ class MemoryData(FileSystem):
 
     # Space.
 
-    def allocate(self, node: Node, offset: int, size: int) -> None:
+    def allocate(self, node: Node, offset: int, size: int, cred: Credentials) -> None:
         """Take pages."""
         inode = self._file(node, write=True)
         self._require_space(inode, offset, size)
-        self._apply(inode, Allocated(inode.number, offset, size))
+        self._apply(inode, Allocated(inode.number, offset, size), cred)
 
-    def punch_hole(self, node: Node, offset: int, size: int) -> None:
+    def punch_hole(self, node: Node, offset: int, size: int, cred: Credentials) -> None:
         """Give pages back."""
         inode = self._file(node, write=True)
-        self._apply(inode, Punched(inode.number, offset, size))
+        self._apply(inode, Punched(inode.number, offset, size), cred)
 
     def next_data(self, node: Node, offset: int) -> int | None:
         """Return where data begins at or after an offset."""
@@ -144,7 +137,7 @@ class MemoryData(FileSystem):
 
     # Between two files.
 
-    def clone_range(self, node: Node, offset: int, target: Node, to: int, size: int) -> None:
+    def clone_range(self, node: Node, offset: int, target: Node, to: int, size: int, cred: Credentials) -> None:
         """Copy whole pages at once; a part of one only at the source's end."""
         source, inode = self._file(node), self._file(target, write=True)
         end = offset + size if size else source.size
@@ -154,7 +147,7 @@ class MemoryData(FileSystem):
             raise failure(errno.EINVAL)
         if end > offset:
             self._require_space(inode, to, end - offset)
-            self._apply(inode, Written(inode.number, to, source.read(offset, end - offset)))
+            self._apply(inode, Written(inode.number, to, source.read(offset, end - offset)), cred)
 
     # Changing a file.
 
@@ -165,6 +158,7 @@ class MemoryData(FileSystem):
         if self.tree.pages_used + inode.missing_pages(offset, size) > self.tree.pages_max:
             raise failure(errno.ENOSPC)
 
-    def _apply(self, inode: Inode, change: Change) -> None:
+    def _apply(self, inode: Inode, change: Change, cred: Credentials) -> None:
         now = self.tree.clock_ns()
-        self.tree.apply(change, Set(inode.number, {"mtime_ns": now, "ctime_ns": now}))
+        mode = changed_mode(inode.mode, inode.gid, cred)
+        self.tree.apply(change, Set(inode.number, {"mode": mode, "mtime_ns": now, "ctime_ns": now}))

@@ -110,7 +110,17 @@ def without_setid(mode: int) -> int:
     return mode & ~stat_bits.S_ISGID if mode & stat_bits.S_IXGRP else mode
 
 
-def mode_of_changed(what: Owned, cred: Credentials) -> int:
-    """Return a file's mode after the caller changed its size or owner; strangers to its group leave no set-id bit."""
-    mode = without_setid(what.mode)
-    return mode if cred.uid == 0 or in_group(what.gid, cred) else mode & ~stat_bits.S_ISGID
+def changed_mode(mode: int, gid: int, cred: Credentials) -> int:
+    """Return the mode of a file after the caller changed its data; strangers to its group leave no set-id bit.
+
+    User 0 leaves all of them.
+    """
+    if cred.uid == 0:
+        return mode
+    mode = without_setid(mode)
+    return mode if in_group(gid, cred) else mode & ~stat_bits.S_ISGID
+
+
+def given_mode(what: Owned, cred: Credentials) -> int:
+    """Return a file's mode after the caller changed its owner or group, which takes set-id bits away for user 0 too."""
+    return changed_mode(without_setid(what.mode), what.gid, cred)

@@ -114,7 +114,7 @@ def run(bench: Bench, passes: int) -> list[tuple[str, float]]:
         ("access rwx of a plain file", quick(lambda: fs.access(node, 7, ALICE))),
         ("open_data, open already", quick(lambda: fs.open_data(node, True))),
         ("open_data, opened and released", quick(bench.open_data, 2000)),
-        ("write 4 KiB", quick(lambda: fs.write(node, 0, page))),
+        ("write 4 KiB", quick(lambda: fs.write(node, 0, page, ALICE))),
         ("read_cached 4 KiB", quick(lambda: fs.read_cached(node, 0, len(page)))),
         ("setattr mode", quick(bench.set_mode, 2000)),
         ("create + release + remove", quick(bench.create_remove, 1000)),

@@ -28,7 +28,7 @@ def c(request: pytest.FixtureRequest, tmp_path: Path) -> FileRequest:
     compound.reply_size, compound.reply_size_max = 0, 1 << 20
     fs = compound.root.fs
     node, _made = fs.create(compound.root, b"file", compound.cred, 0o644)
-    fs.write(node, 0, b"0123456789")
+    fs.write(node, 0, b"0123456789", compound.cred)
     fs.mkdir(compound.root, b"dir", compound.cred, 0o755)
     compound.at(b"file")
     return compound

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from nfsd.vfs import Credentials, FileSystem, Node, as_server
+from nfsd.vfs import Credentials, FileSystem, Node
 from tests.vfs.conftest import directory_at
 from tests.vfs.world import ALICE, BOB, ROOT, DirectoryWorld, MemoryWorld, World
 
@@ -252,10 +252,8 @@ def writing(history: History) -> tuple[list[Pair], Call]:
     offset, data = chance.choice(SIZES), chance.randbytes(chance.choice(SIZES))
 
     def call(fs: FileSystem, side: int) -> None:
-        # Whoever was served last, the kernel must leave set-id bits to what follows.
-        as_server()
-        fs.write(node[side], offset, data)
-        fs.written(node[side], cred)
+        fs.write(node[side], offset, data, cred)
+        fs.touch(node[side])
         fs.release(node[side])
 
     return [node], call
@@ -275,11 +273,11 @@ def reading(history: History) -> tuple[list[Pair], Call]:
 def changing_space(history: History) -> tuple[list[Pair], Call]:
     """ALLOCATE and DEALLOCATE."""
     node, offset, size = history.choose(stat.S_IFREG), *history.random.choices(SIZES[1:], k=2)
+    cred = history.random.choice(CALLERS)
     allocates = history.random.random() < 0.5
 
     def call(fs: FileSystem, side: int) -> None:
-        as_server()
-        (fs.allocate if allocates else fs.punch_hole)(node[side], offset, size)
+        (fs.allocate if allocates else fs.punch_hole)(node[side], offset, size, cred)
 
     return [node], call
 

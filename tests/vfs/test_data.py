@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import stat
+from collections.abc import Callable
 
 import pytest
 
-from nfsd.vfs import Node
-from tests.vfs.world import ALICE, BOB, ROOT, World
+from nfsd.vfs import Credentials, Node
+from tests.vfs.world import ALICE, BOB, ROOT, DirectoryWorld, World
 
 BLOCK = 65536
 """A multiple of every file system's block."""
@@ -63,14 +66,52 @@ def test_write_changes(world: World) -> None:
     assert world.fs.stat(node).st_mtime_ns > 0
 
 
-def test_write_drops_setid_bits(world: World, as_root: None) -> None:
-    """Somebody else than user 0 writes: set-user-id goes, set-group-id goes where the group may execute."""
+CHANGES: dict[str, Callable[[World, Node, Node, Credentials], object]] = {
+    "write": lambda world, _other, node, cred: world.fs.write(node, 0, b"x", cred),
+    "allocate": lambda world, _other, node, cred: world.fs.allocate(node, 0, BLOCK, cred),
+    "punch_hole": lambda world, _other, node, cred: world.fs.punch_hole(node, 0, 1, cred),
+    "copy_range": lambda world, other, node, cred: world.fs.copy_range(other, 0, node, 0, 4, cred),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_change_drops_setid_bits(world: World, as_root: None, change: str) -> None:
+    """Somebody else than user 0 changes data: set-user-id goes, set-group-id goes where the group may execute.
+
+    Whoever was served before: user 0 keeps the bits also after somebody else, who loses them also after user 0.
+    """
+    other = world.make(b"other", b"data")
     for mode, after in ((0o6755, 0o755), (0o2644, 0o2644), (0o4600, 0o600), (0o1755, 0o1755)):
-        node = world.make(b"%o" % mode, mode=mode)
-        world.write(node, b"x", cred=ROOT)
-        assert stat.S_IMODE(world.fs.stat(node).st_mode) == mode
-        world.write(node, b"x", cred=ALICE)
-        assert stat.S_IMODE(world.fs.stat(node).st_mode) == after
+        node = world.make(b"%o" % mode, mode=mode, cred=ALICE)
+        for cred, before, expected in ((ROOT, ALICE, mode), (ALICE, ROOT, after)):
+            world.fs.access(node, os.R_OK, before)
+            CHANGES[change](world, other, node, cred)
+            assert stat.S_IMODE(world.fs.stat(node).st_mode) == expected
+
+
+def test_clone_drops_setid_bits(world: World, as_root: None) -> None:
+    """Set-id bits go before blocks are shared, also where a file system then turns out not to share any."""
+    one, two = world.make(b"one", b"x" * BLOCK), world.make(b"two", cred=ALICE, mode=0o6755)
+    for cred, before, expected in ((ROOT, ALICE, 0o6755), (ALICE, ROOT, 0o755)):
+        world.fs.access(two, os.R_OK, before)
+        with contextlib.suppress(OSError):
+            world.fs.clone_range(one, 0, two, 0, 0, cred)
+        assert stat.S_IMODE(world.fs.stat(two).st_mode) == expected
+
+
+def test_set_id_bits_go_first(world: World, as_root: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no moment at which data of somebody's making is run with another's rights."""
+    if not isinstance(world, DirectoryWorld):
+        pytest.skip("a change of a tree in memory is one")
+    node = world.make(b"file", mode=0o4777)
+
+    def failing(*_given: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "copy_file_range", failing)
+    with pytest.raises(OSError, match="Input/output"):
+        world.fs.copy_range(node, 0, node, 10, 1, ALICE)
+    assert stat.S_IMODE(world.fs.stat(node).st_mode) == 0o777
 
 
 def test_truncate_drops_setid_bits(world: World, as_root: None) -> None:
@@ -105,7 +146,7 @@ def test_sync(world: World) -> None:
 def test_allocate(world: World) -> None:
     """A range gets its space, and the file grows to hold it; what was there stays."""
     node = world.make(b"a", b"data")
-    world.fs.allocate(node, 2, BLOCK)
+    world.fs.allocate(node, 2, BLOCK, ROOT)
     st = world.fs.stat(node)
     assert st.st_size == BLOCK + 2 and st.st_blocks * 512 >= BLOCK
     assert world.read(node, 0, 6) == b"data\0\0"
@@ -116,14 +157,14 @@ def test_holes(world: World) -> None:
     fs = world.fs
     node = world.make(b"a", b"x" * 4 * BLOCK)
     full = fs.stat(node).st_blocks
-    fs.punch_hole(node, BLOCK, BLOCK)
+    fs.punch_hole(node, BLOCK, BLOCK, ROOT)
     st = fs.stat(node)
     assert st.st_size == 4 * BLOCK and st.st_blocks < full
     assert world.read(node, BLOCK - 1, BLOCK + 2) == b"x" + bytes(BLOCK) + b"x"
     assert [fs.next_data(node, offset) for offset in (0, 5, BLOCK, 2 * BLOCK - 1)] == [0, 5, 2 * BLOCK, 2 * BLOCK]
     assert [fs.next_hole(node, offset) for offset in (0, BLOCK, BLOCK + 5)] == [BLOCK, BLOCK, BLOCK + 5]
     assert fs.next_hole(node, 2 * BLOCK) == 4 * BLOCK
-    fs.punch_hole(node, 3 * BLOCK, BLOCK)
+    fs.punch_hole(node, 3 * BLOCK, BLOCK, ROOT)
     assert fs.next_data(node, 3 * BLOCK) is None
     for find in (fs.next_data, fs.next_hole):
         assert find(node, 4 * BLOCK) is None
@@ -132,7 +173,7 @@ def test_holes(world: World) -> None:
 def test_hole_inside_a_block(world: World) -> None:
     """A range that fits no block is zeros, too, and its neighbours are not."""
     node = world.make(b"a", b"0123456789")
-    world.fs.punch_hole(node, 3, 4)
+    world.fs.punch_hole(node, 3, 4, ROOT)
     assert world.read(node) == b"012\0\0\0\x00789"
 
 
@@ -149,7 +190,7 @@ def copy_all(source: Node, offset: int, target: Node, to: int, size: int) -> int
     """Copy until all of it is copied, or nothing is left to copy."""
     done = 0
     while done < size:
-        copied = source.fs.copy_range(source, offset + done, target, to + done, size - done)
+        copied = source.fs.copy_range(source, offset + done, target, to + done, size - done, ROOT)
         if not copied:
             break
         done += copied
@@ -172,7 +213,7 @@ def test_clone(world: World) -> None:
     """A clone has all of the range; a file system without shared blocks says that it has none."""
     one, two = world.make(b"one", b"x" * BLOCK), world.make(b"two")
     try:
-        world.fs.clone_range(one, 0, two, 0, 0)
+        world.fs.clone_range(one, 0, two, 0, 0, ROOT)
     except OSError as error:
         assert error.errno == errno.ENOTSUP and world.fs.data_size(two) == 0
     else:
@@ -192,7 +233,7 @@ def test_data_of_other_kinds(world: World) -> None:
             lambda node: world.fs.data_size(node),
             lambda node: world.fs.read(node, 0, 1),
             lambda node: world.fs.read_cached(node, 0, 1),
-            lambda node: world.fs.write(node, 0, b"x"),
+            lambda node: world.fs.write(node, 0, b"x", ROOT),
             lambda node: world.fs.sync_data(node, whole=True),
             lambda node: world.fs.next_data(node, 0),
         ):

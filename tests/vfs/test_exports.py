@@ -300,9 +300,9 @@ def test_read_only_export(world: World) -> None:
     assert world.read(node) == b"data"
     for call in (
         lambda: fs.open_data(node, True),
-        lambda: fs.write(node, 0, b"x"),
-        lambda: fs.allocate(node, 0, 1),
-        lambda: fs.punch_hole(node, 0, 1),
+        lambda: fs.write(node, 0, b"x", ROOT),
+        lambda: fs.allocate(node, 0, 1, ROOT),
+        lambda: fs.punch_hole(node, 0, 1, ROOT),
         lambda: fs.create(root, b"f", ROOT, 0o600),
         lambda: fs.mkdir(root, b"d", ROOT, 0o700),
         lambda: fs.symlink(root, b"l", b"x", ROOT),

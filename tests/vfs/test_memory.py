@@ -81,8 +81,8 @@ def test_memory_changes_are_all_there_is() -> None:
     fs.symlink(root, b"l", b"target", ROOT)
     fs.setattr(one, ROOT, size=6000, uid=1000, mode=0o600, now_mtime=True)
     fs.setxattr(one, b"name", b"value", 0, ROOT)
-    fs.punch_hole(one, 100, 5000)
-    fs.allocate(two, 0, 9000)
+    fs.punch_hole(one, 100, 5000, ROOT)
+    fs.allocate(two, 0, 9000, ROOT)
     world.write(two, b"data", cred=ALICE)
     world.read(one)
     two.opens = 1
@@ -109,7 +109,7 @@ def test_memory_space_ends() -> None:
     node = world.make(b"a", bytes(3 * PAGE_SIZE))
     calls: tuple[Callable[[], object], ...] = (
         lambda: world.write(node, b"x" * 2 * PAGE_SIZE, 3 * PAGE_SIZE),
-        lambda: world.fs.allocate(node, 0, 1 << 40),
+        lambda: world.fs.allocate(node, 0, 1 << 40, ROOT),
     )
     for call in calls:
         with pytest.raises(OSError) as caught:
@@ -126,14 +126,14 @@ def test_memory_clone_of_parts() -> None:
     """Whole pages are cloned, a part of one at the end alone, and never onto themselves."""
     world = MemoryWorld()
     one, two = world.make(b"one", b"1" * PAGE_SIZE + b"2" * 10), world.make(b"two")
-    world.fs.clone_range(one, PAGE_SIZE, two, 2 * PAGE_SIZE, 0)
+    world.fs.clone_range(one, PAGE_SIZE, two, 2 * PAGE_SIZE, 0, ROOT)
     assert world.read(two, 2 * PAGE_SIZE) == b"2" * 10
     for offset, target, to, size in (
         (1, two, 0, 0), (0, two, 1, 0), (0, two, 0, 5), (0, two, 0, 2 * PAGE_SIZE), (0, one, 0, PAGE_SIZE),
         (2 * PAGE_SIZE, two, 0, 0),
     ):  # fmt: skip
         with pytest.raises(OSError) as caught:
-            world.fs.clone_range(one, offset, target, to, size)
+            world.fs.clone_range(one, offset, target, to, size, ROOT)
         assert caught.value.errno == errno.EINVAL
     world.close()
 
@@ -158,8 +158,8 @@ def test_namespace_of_trees() -> None:
         with pytest.raises(OSError) as caught:
             call()
         assert caught.value.errno == errno.EXDEV
-    one.fs.write(source, 0, b"data")
-    assert one.fs.copy_range(source, 0, target, 1, 99) == 4
+    one.fs.write(source, 0, b"data", ROOT)
+    assert one.fs.copy_range(source, 0, target, 1, 99, ROOT) == 4
     assert two.fs.read(target, 0, 99) == (b"\0data", True)
     namespace.close()
 
@@ -169,7 +169,7 @@ def test_copy_between_memory_and_this_machine(tmp_path: Path) -> None:
     memory_world, real = MemoryWorld(), DirectoryWorld(tmp_path, "table")
     for source, target in ((memory_world, real), (real, memory_world)):
         node, copy = source.make(b"f", b"0123456789"), target.make(b"copy")
-        assert source.fs.copy_range(node, 2, copy, 0, 5) == 5
+        assert source.fs.copy_range(node, 2, copy, 0, 5, ROOT) == 5
         assert target.read(copy) == b"23456"
     memory_world.close()
     real.close()

@@ -115,10 +115,10 @@ def _serve_as_ordinary_user(directory: str) -> str:
     fs = root.fs
     # git makes its objects read-only and writes them through the descriptor that made them.
     node, _ = fs.create(root, b"object", ALICE, 0o444)
-    fs.write(node, 0, b"data")
+    fs.write(node, 0, b"data", ROOT)
     assert fs.stat(node).st_uid == os.getuid()
     fs.release(node)
-    fs.write(node, 4, b"more")
+    fs.write(node, 4, b"more", ROOT)
     assert stat.S_IMODE(fs.stat(node).st_mode) == 0o444
     assert fs.access(node, os.R_OK | os.W_OK, ROOT) == os.R_OK
     directory_node = fs.mkdir(root, b"d", ROOT, 0o755)

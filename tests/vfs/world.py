@@ -78,8 +78,8 @@ class World:
 
     def write(self, node: Node, data: bytes | memoryview, offset: int = 0, cred: Credentials = ROOT) -> None:
         """Write into a file."""
-        self.fs.write(node, offset, data)
-        self.fs.written(node, cred)
+        self.fs.write(node, offset, data, cred)
+        self.fs.touch(node)
 
     def read(self, node: Node, offset: int = 0, count: int = 99) -> bytes:
         """Read from a file, wherever its data is; what is in memory must be what is on the disk."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -208,6 +209,23 @@ def test_exclusive_create_again(session: Session, server: ServerProcess, name: b
     with acting_as(session.connection, BOB):
         assert session.open_status(name, ops.BOTH, how=how) == ACCESS
     assert (server.export / name.decode()).stat().st_uid == ALICE
+
+
+@pytest.mark.parametrize("operation", ["WRITE", "SETATTR", "COPY", "ALLOCATE", "DEALLOCATE", "CLONE"])
+def test_set_id_bits(server: ServerProcess, connect: Connect, path: Path, name: bytes, operation: str) -> None:
+    """Set-id bits go with every change of data by an ordinary user, and stay with root's, whoever came before."""
+    session = mount(connect(server), minor=2)
+    os.chown(path, ALICE, ALICE)
+    path.chmod(0o6755)
+    handle = session.ok(ops.putfh(session.directory), ops.lookup(name), ops.getfh())[-1].resok4.object
+    using = uses(handle, ops.ANONYMOUS)[operation]
+    allowed = (OK, nfs4.NFS4ERR_NOTSUPP) if operation == "CLONE" else (OK,)
+    for uid, before, mode in ((0, ALICE, 0o6755), (ALICE, 0, 0o755)):
+        with acting_as(session.connection, before):
+            session.ok(ops.putfh(handle), ops.access())
+        with acting_as(session.connection, uid):
+            assert session.status(*using) in allowed
+        assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
 # -- squashing ------------------------------------------------------------------------------------------------
