@@ -141,10 +141,17 @@ def finish_creation(node: Node, cred: Credentials, wanted: SetAttrs, *, mode_don
     for bits, changes in _steps(node, wanted, by_open=True):
         if bits & rest and _set_if_allowed(node, cred, changes):
             done |= bits
-    special = wanted.creation_mode(0) & _SETID_BITS
-    if special and mode_done and rest & _DROPS_SETID:
-        _set_if_allowed(node, cred, {"mode": stat.S_IMODE(node.fs.stat(node).st_mode) | special})
+    if mode_done and rest & _DROPS_SETID:
+        give_set_id_bits(node, cred, wanted.creation_mode(0))
     return done
+
+
+def give_set_id_bits(node: Node, cred: Credentials, mode: int) -> None:
+    """Set those set-id bits of `mode` that a new object lacks, if its creator may.  Raises OSError."""
+    if mode & _SETID_BITS:
+        has = stat.S_IMODE(node.fs.stat(node).st_mode)
+        if mode & _SETID_BITS & ~has:
+            _set_if_allowed(node, cred, {"mode": has | mode & _SETID_BITS})
 
 
 def _set_if_allowed(node: Node, cred: Credentials, changes: dict[str, Any]) -> bool:

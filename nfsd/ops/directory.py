@@ -18,7 +18,7 @@ from nfsd import attributes
 from nfsd.attributes.wire import opaque
 from nfsd.errors import Nfs4Error, status_of
 from nfsd.ops import once
-from nfsd.ops.attributes import finish_creation
+from nfsd.ops.attributes import finish_creation, give_set_id_bits
 from nfsd.ops.change import begun, change_info, change_of
 from nfsd.ops.once import Before
 from nfsd.ops.request import Request
@@ -158,7 +158,6 @@ _SPECIAL_KINDS = {
     nfs4.NF4CHR: stat.S_IFCHR,
 }
 _KINDS = {nfs4.NF4DIR: stat.S_IFDIR, nfs4.NF4LNK: stat.S_IFLNK, **_SPECIAL_KINDS}
-_SET_ID_BITS = 0o6000
 _MODE_DEFAULT = 0o777
 _SPECIAL_MODE_DEFAULT = 0o666
 
@@ -185,9 +184,9 @@ def op_create(c: Request, args: nfs4.CREATE4args) -> nfs4.CREATE4resok:
     )
     if node is None:
         node = make()
-    elif kind == nfs4.NF4DIR and wanted.creation_mode(_MODE_DEFAULT) & _SET_ID_BITS:
+    elif kind == nfs4.NF4DIR:
         # The bits that mkdir(2) leaves out are set by a second call.
-        node.fs.setattr(node, cred, mode=wanted.creation_mode(_MODE_DEFAULT))
+        give_set_id_bits(node, cred, wanted.creation_mode(0))
     attrset = finish_creation(node, cred, wanted, mode_done=node.kind != stat.S_IFLNK)
     info = change_info(parent, before.change)
     c.set_node(node)

@@ -57,6 +57,7 @@ class KernelFileSystem(PosixFileSystem):
 
     def lookup(self, node: Node, name: bytes, cred: Credentials) -> Node:
         """Return the child with this name; one system call when it is cached."""
+        check_name(name)
         if identity.cred is not cred:
             become(cred)
         fd = node.fd
@@ -67,17 +68,14 @@ class KernelFileSystem(PosixFileSystem):
         raw = own.raw
         raw[_LOW_BYTE] = syscalls.HANDLE_BYTES_MAX
         if name_to_handle_at(fd, name, own.handle_ref, own.mount_ref, 0):
-            check_name(name)
             raise syscalls.failure()
         # Handles are unique on one file system only: the roots of two may have the same.
         if own.mount.value != self._mount_id:
-            check_name(name)
             raise self._refuse_mount(name)
         child = self._by_key.get(bytes(raw[4 : 8 + raw[_LOW_BYTE]]))
         if child is not None:
             child.recent = True
             return child
-        check_name(name)
         if name == TOMB_DIRECTORY and node is self.root:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return self._find(node, fd, name)

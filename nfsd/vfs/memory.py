@@ -311,11 +311,11 @@ class MemoryFileSystem(MemoryAttributes):
         return self.tree.inodes[number]
 
     def mkdir(self, parent: Node, name: bytes, cred: Credentials, mode: int) -> Node:
-        """Make a directory; setuid and setgid bits are set afterwards, as mkdir(2) ignores them."""
-        node = self._node(self._make(parent, name, cred, stat_bits.S_IFDIR, mode & 0o1777))
-        if mode & 0o6000:
-            self._set_mode(self.inode(node), cred, mode)
-        return node
+        """Make a directory; set-id bits, which mkdir(2) ignores, are set afterwards unless it has inherited them."""
+        inode = self._make(parent, name, cred, stat_bits.S_IFDIR, mode & 0o1777)
+        if mode & 0o6000 & ~inode.mode:
+            self._set_mode(inode, cred, inode.mode | mode & 0o6000)
+        return self._node(inode)
 
     def symlink(self, parent: Node, name: bytes, target: bytes, cred: Credentials) -> Node:
         """Make a symbolic link. Raises ENOENT for an empty target, ENAMETOOLONG."""

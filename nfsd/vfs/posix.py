@@ -20,7 +20,7 @@ from nfsd.log import get_logger
 from nfsd.vfs import attributes, credentials, directory, syscalls
 from nfsd.vfs.cache import NodeCache
 from nfsd.vfs.credentials import become, identity
-from nfsd.vfs.data import DescriptorData
+from nfsd.vfs.data import SETID_BITS, DescriptorData
 from nfsd.vfs.handles import HandleCodec
 from nfsd.vfs.interface import Busy, Credentials, Exported, Node, StaleHandle, check_name
 
@@ -172,11 +172,13 @@ class PosixFileSystem(DescriptorData):
 
     def lookup(self, node: Node, name: bytes, cred: Credentials) -> Node:
         """Return the child with this name. Raises ENOENT, ENOTDIR, EACCES (also for another mount)."""
-        if identity.cred is not cred:
-            become(cred)
         check_name(name)
         fd = node.fd
-        return self._find(node, self.path_fd(node) if fd < 0 else fd, name)
+        if fd < 0:
+            fd = self.path_fd(node)  # The server finds a directory again; what is in it is the caller's to look for.
+        if identity.cred is not cred:
+            become(cred)
+        return self._find(node, fd, name)
 
     def parent(self, node: Node, cred: Credentials) -> Node:
         """Return a directory's parent, at the export's root the pseudo file system's."""
@@ -186,8 +188,9 @@ class PosixFileSystem(DescriptorData):
             return self.outside
         if node.kind != stat_bits.S_IFDIR:
             raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        own_fd = self.path_fd(node)
         become(cred)
-        fd = os.open(b"..", PATH_FLAGS | os.O_DIRECTORY, dir_fd=self.path_fd(node))
+        fd = os.open(b"..", PATH_FLAGS | os.O_DIRECTORY, dir_fd=own_fd)
         try:
             if not self._is_beneath(fd):
                 raise StaleHandle("the directory was moved out of the export")
@@ -368,12 +371,14 @@ class PosixFileSystem(DescriptorData):
         return st.st_size == 0 and (st.st_atime_ns, st.st_mtime_ns) == attributes.verifier_times_ns(verifier)
 
     def mkdir(self, parent: Node, name: bytes, cred: Credentials, mode: int) -> Node:
-        """Make a directory; setuid and setgid bits, which mkdir(2) ignores, are set afterwards."""
+        """Make a directory; set-id bits, which mkdir(2) ignores, are set afterwards unless it has inherited them."""
         fd = self._begin(parent, name, cred)
         os.mkdir(name, mode & 0o1777, dir_fd=fd)
         node = self._opened(parent, fd, name)
-        if mode & 0o6000:
-            os.chmod(attributes.path_of(node.fd), mode & 0o7777)
+        if mode & SETID_BITS:
+            made = stat_bits.S_IMODE(os.fstat(node.fd).st_mode)
+            if mode & SETID_BITS & ~made:
+                os.chmod(attributes.path_of(node.fd), made | mode & SETID_BITS)
         return node
 
     def symlink(self, parent: Node, name: bytes, target: bytes, cred: Credentials) -> Node:

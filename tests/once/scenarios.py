@@ -167,6 +167,10 @@ SCENARIOS = (
     Scenario("mkdir of what exists", at_root(ops.mkdir(b"d")), ("d/",), expect=EXIST),
     Scenario("symlink", at_root(create(nfs4.NF4LNK, b"l", ops.NO_ATTRS, b"target"))),
     Scenario("fifo", at_root(create(nfs4.NF4FIFO, b"p", owned(0o640)))),
+    Scenario("fifo, set-id bits and an owner", at_root(create(nfs4.NF4FIFO, b"p", owned(0o6710)), ops.getfh())),
+    Scenario(
+        "open, set-id bits and an owner", at_root(opening(ops.guarded(owned(0o6710))), ops.getfh()), ("f",), b"f"
+    ),
     Scenario(
         "open, unchecked", at_root(opening(ops.unchecked(owned(0o640))), ops.getfh(), TYPE_AND_LINKS), ("f",), b"f"
     ),

@@ -248,3 +248,14 @@ def test_names_that_are_none(world: World, name: bytes) -> None:
             call()
         assert caught.value.errno == errno.EINVAL
     assert world.names() == [b"here"]
+
+
+@pytest.mark.parametrize("name", [b"", b".", b"..", b"inner/..", b"./inner", b"a\0b"])
+def test_lookup_of_names_that_are_none(world: World, name: bytes) -> None:
+    """What is not one component is refused also where what it would lead to is cached."""
+    inner = world.fs.mkdir(world.root, b"inner", ROOT, 0o755)
+    world.fs.mkdir(inner, b"inner", ROOT, 0o755)
+    for directory in (world.root, inner):
+        with pytest.raises(OSError) as caught:
+            world.fs.lookup(directory, name, ROOT)
+        assert caught.value.errno == errno.EINVAL

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -212,3 +214,52 @@ def test_squashed_root_is_refused(world: World) -> None:
         world.fs.setattr(node, cred, mode=0o666)
     with pytest.raises(PermissionError):
         world.fs.mknod(world.root, b"dev", cred, 0o600, 0o020000, os.makedev(1, 3))
+
+
+def test_search_of_a_directory_found_again(world: World) -> None:
+    """Whoever finds a directory again for a caller, its names and its parent are the caller's to look for."""
+    fs = world.fs
+    home = fs.mkdir(world.root, b"home", ALICE, 0o700)
+    fs.mkdir(home, b"d", ALICE, 0o755)
+    calls: list[Callable[[Credentials], object]] = [
+        lambda cred: fs.lookup(home, b"d", cred),
+        lambda cred: fs.parent(home, cred),
+    ]
+    for call in calls:
+        for cred, may in ((BOB, False), (ALICE, True), (BOB, False)):
+            world.namespace.cache.close_path(home)
+            if may:
+                call(cred)
+            else:
+                with pytest.raises(PermissionError):
+                    call(cred)
+
+
+def test_handle_beneath_what_may_not_be_searched(world: World) -> None:
+    """A handle leads to its object whoever may search the directories above: there its own permissions decide."""
+    fs = world.fs
+    home = fs.mkdir(world.root, b"home", ALICE, 0o700)
+    inner = fs.mkdir(home, b"inner", ALICE, 0o755)
+    node, _made = fs.create(inner, b"f", ALICE, 0o640)
+    readable, _made = fs.create(inner, b"g", ALICE, 0o644)
+    world.restart()
+    again = [world.namespace.resolve(each.handle) for each in (inner, node, readable)]
+    assert [world.fs.access(each, RWX, BOB) for each in again] == [os.R_OK | os.X_OK, 0, os.R_OK]
+    assert world.fs.lookup(again[0], b"g", BOB) is again[2]
+    with pytest.raises(PermissionError):
+        world.fs.lookup(world.namespace.resolve(home.handle), b"inner", BOB)
+
+
+def test_directory_inherits_set_group_id(world: World) -> None:
+    """A directory has the set-group-id bit of the one that it is made in, also where its maker asks for that bit.
+
+    A second call to set it would take it away, as the group is not one of the maker's.
+    """
+    fs = world.fs
+    shared = fs.mkdir(world.root, b"shared", ROOT, 0o777)
+    fs.setattr(shared, ROOT, gid=5000)
+    fs.setattr(shared, ROOT, mode=0o2777)
+    for name, mode in ((b"asked", 0o2755), (b"not", 0o755)):
+        st = fs.stat(fs.mkdir(shared, name, ALICE, mode))
+        assert (stat.S_IMODE(st.st_mode), st.st_gid) == (0o2755, 5000)
+    assert stat.S_IMODE(fs.stat(fs.mkdir(world.root, b"own", ALICE, 0o2711)).st_mode) == 0o2711
