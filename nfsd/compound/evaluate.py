@@ -150,8 +150,8 @@ class Compound(Request):
                 self._engine.under_way[self._duplicate_key] = []
         resolve = self.services.namespace.resolve
         try:
-            self.current = resolve(kept.current) if kept.current else None
-            self.saved = resolve(kept.saved) if kept.saved else None
+            self.current = self.seen(resolve(kept.current)) if kept.current else None
+            self.saved = self.seen(resolve(kept.saved)) if kept.saved else None
         except OSError as error:
             raise Undecidable(f"a directory or file of the request is gone: {error}") from error
         if kept.undecided and self._engine.syncs:

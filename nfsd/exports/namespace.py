@@ -6,7 +6,7 @@ Owns putting the file systems together, and resolving handles. It must not know 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from nfsd.apart import Keepers
 from nfsd.apart.tree import ApartFileSystem
@@ -24,6 +24,9 @@ from nfsd.vfs.tablemode import TableFileSystem
 from statestore import ChangeSet
 
 Handles = Literal["auto", "kernel", "table"]
+
+VIEWS_REMEMBERED: Final = 256
+"""Trees above the exports that are kept ready, for sets of exports that some client may see; then all are made anew."""
 
 
 class Namespace:
@@ -55,27 +58,24 @@ class Namespace:
         self._apart: list[ApartFileSystem] = []
         self._nodes = self.cache.nodes
         self._trees: dict[int, FileSystem] = {}
-        self.pseudo: PseudoFileSystem | None = None
-        at_root = [export for export in self.exports if export.pseudo == "/"]
-        if at_root and len(self.exports) > 1:
+        self._born_ns = born_ns
+        # What clients see above the exports, by the exports that they may see; all of it is `_above`.
+        self._views: dict[tuple[int, ...], PseudoFileSystem] = {}
+        self._at_root = [export for export in self.exports if export.pseudo == "/"]
+        if self._at_root and len(self.exports) > 1:
             raise ExportError("an export at / leaves no place for others: give it another pseudo path")
+        below = [] if self._at_root else self.exports
+        self._above = PseudoFileSystem([each.pseudo for each in below], self.cache, self._codec, born_ns=born_ns)
         try:
-            if at_root:
-                self._top = self._open(at_root[0], None, None)
-            else:
-                self._top = self._build_pseudo(born_ns)
+            for export in self._at_root:
+                self._open(export, None, None)
+            for export in below:
+                tree = self._open(export, self._above.parent_of(export.pseudo), fileid_of(export.pseudo))
+                self._above.cover(export.pseudo, tree)
         except BaseException:
             self.close()
             raise
         self._rows.clear()
-
-    def _build_pseudo(self, born_ns: int) -> FileSystem:
-        paths = [export.pseudo for export in self.exports]
-        pseudo = self.pseudo = PseudoFileSystem(paths, self.cache, self._codec, born_ns=born_ns)
-        for export in self.exports:
-            tree = self._open(export, pseudo.parent_of(export.pseudo), fileid_of(export.pseudo))
-            pseudo.cover(export.pseudo, tree)
-        return pseudo
 
     def _open(self, export: Export, parent: Node | None, junction: int | None) -> FileSystem:
         tree: FileSystem
@@ -124,8 +124,36 @@ class Namespace:
         return bool(self._apart)
 
     def root(self) -> Node:
-        """Return the node that PUTROOTFH names."""
-        return self._top.root
+        """Return the root of everything, as somebody sees it who may see all exports."""
+        return self._trees[self._at_root[0].id].root if self._at_root else self._above.root
+
+    def root_for(self, address: str) -> Node:
+        """Return the node that PUTROOTFH names for a client: for one who may see nothing, an empty directory."""
+        if self._at_root and self._at_root[0].options_for(address) is not None:
+            return self.root()
+        return self._view(address).root
+
+    def seen_by(self, node: Node, address: str) -> Node:
+        """Return a directory above the exports as a client sees it: with the names that lead to exports for it.
+
+        Raises StaleHandle for a directory that leads to none of them.
+        """
+        return self._view(address).like(node)
+
+    def _view(self, address: str) -> PseudoFileSystem:
+        visible = [export for export in self.exports if export.options_for(address) is not None]
+        if len(visible) == len(self.exports):
+            return self._above
+        key = tuple(export.id for export in visible)
+        view = self._views.get(key)
+        if view is None:
+            if len(self._views) >= VIEWS_REMEMBERED:
+                self._views.clear()
+            paths = [export.pseudo for export in visible]
+            view = self._views[key] = PseudoFileSystem(paths, None, self._codec, born_ns=self._born_ns)
+            for export in visible:
+                view.cover(export.pseudo, self._trees[export.id])
+        return view
 
     def resolve(self, handle: bytes) -> Node:
         """Return the node of a wire handle. Raises BadHandle, StaleHandle."""

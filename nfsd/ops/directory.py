@@ -47,6 +47,7 @@ def op_lookupp(c: Request, _args: None) -> None:
     require_passable(node)
     parent = node.fs.parent(node, c.as_caller(node))
     if parent.fs is not node.fs:
+        parent = c.seen(parent)
         c.as_caller(parent)
     c.set_node(parent)
 

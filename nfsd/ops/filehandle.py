@@ -15,14 +15,16 @@ _GETFH = struct.Struct(">3I")
 def op_putfh(c: Request, args: nfs4.PUTFH4args) -> None:
     """Make a file handle the current one.  Raises BADHANDLE, STALE, WRONGSEC, ACCESS."""
     node = c.services.namespace.resolve(args.object)
+    if node.fs.export is None:
+        node = c.seen(node)
     c.as_caller(node)
     c.current = node
     c.stateid = None
 
 
 def op_putrootfh(c: Request, _args: None) -> None:
-    """Make the root of the pseudo file system the current file handle (PUTPUBFH does the same here)."""
-    node = c.services.namespace.root()
+    """Make the root of what this client may see the current file handle (PUTPUBFH does the same here)."""
+    node = c.services.namespace.root_for(c.connection.address)
     c.as_caller(node)
     c.current = node
     c.stateid = None

@@ -132,6 +132,15 @@ class Request(Asker):
         self.current = node
         self.stateid = None
 
+    def seen(self, node: Node) -> Node:
+        """A node as this client sees it: above the exports with the names alone that lead to exports for it.
+
+        Raises StaleHandle for a directory above the exports that leads to none of them.
+        """
+        if node.fs.export is not None:
+            return node
+        return self.services.namespace.seen_by(node, self.connection.address)
+
     # -- the caller ---------------------------------------------------------------------------------------
 
     def principal(self) -> bytes:

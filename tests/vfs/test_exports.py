@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from nfsd.exports import (
     parse_exports,
     parse_options,
 )
-from nfsd.vfs import BadCookie, Credentials, Node
+from nfsd.exports import namespace as namespaces
+from nfsd.vfs import Credentials, Node, StaleHandle
 from tests.vfs.world import ROOT, SECRET, World
 
 
@@ -164,9 +166,14 @@ def tree(tmp_path: Path) -> Namespace:
     return Namespace(parse_exports(texts), SECRET, born_ns=5_000_000_000)
 
 
-def walk(tree: Namespace, path: str) -> Node:
-    """Follow a path from the root."""
-    node = tree.root()
+def names_in(node: Node) -> list[bytes]:
+    """The names in a directory."""
+    return sorted(name for _cookie, name in node.fs.readdir(node, 0, ROOT))
+
+
+def walk(tree: Namespace, path: str, address: str | None = None) -> Node:
+    """Follow a path from the root, as it is or as a client sees it."""
+    node = tree.root() if address is None else tree.root_for(address)
     for name in filter(None, path.split("/")):
         node = node.fs.lookup(node, name.encode(), ROOT)
     return node
@@ -175,9 +182,9 @@ def walk(tree: Namespace, path: str) -> Node:
 def test_pseudo_tree(tree: Namespace) -> None:
     """Paths lead from the root to the exports' files and back."""
     root = tree.root()
-    assert [name for _cookie, name in root.fs.readdir(root, 0, ROOT)] == [b"c", b"x"]
+    assert names_in(root) == [b"c", b"x"]
     deep = walk(tree, "/x/deep")
-    assert [name for _cookie, name in deep.fs.readdir(deep, 0, ROOT)] == [b"b"]
+    assert names_in(deep) == [b"b"]
     export = walk(tree, "/x/deep/b")
     assert export.fs.export is not None and export.fs.export.pseudo == "/x/deep/b"
     assert walk(tree, "/x/deep/b/file").kind == stat.S_IFREG
@@ -197,7 +204,8 @@ def test_pseudo_numbers(tree: Namespace) -> None:
     assert len(set(covered)) == len(nodes)
     root = tree.root()
     st = root.fs.stat(root)
-    assert st.st_mtime_ns == st.st_ctime_ns == root.fs.change(root, st) == 5_000_000_000
+    assert st.st_mtime_ns == st.st_ctime_ns == 5_000_000_000
+    assert abs(root.fs.change(root, st) - 5_000_000_000) < 1 << 32
     assert st.st_mode == stat.S_IFDIR | 0o555 and st.st_nlink == 4
     assert root.fs.statfs(root).f_bfree == 0
     tree.close()
@@ -237,9 +245,6 @@ def test_pseudo_cookies_and_handles(tree: Namespace, tmp_path: Path) -> None:
     entries = list(root.fs.readdir(root, 0, ROOT))
     assert list(root.fs.readdir(root, entries[0][0], ROOT)) == entries[1:]
     assert list(root.fs.readdir(root, entries[1][0], ROOT)) == []
-    for cookie in (1, 2, 99):
-        with pytest.raises(BadCookie):
-            root.fs.readdir(root, cookie, ROOT)
     handles = [walk(tree, path).handle for path in ("/", "/x", "/x/a")]
     exports = tree.exports
     tree.close()
@@ -247,6 +252,96 @@ def test_pseudo_cookies_and_handles(tree: Namespace, tmp_path: Path) -> None:
     for handle in handles:
         assert again.resolve(handle).handle == handle
     again.close()
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Namespace]:
+    """Three exports below a pseudo root: one for everybody, two for one network each."""
+    texts = []
+    for name, pseudo, client in (
+        ("a", "/x/a", "192.0.2.0/24"), ("b", "/x/deep/b", "198.51.100.0/24"), ("c", "/c", "*"),
+    ):  # fmt: skip
+        (tmp_path / name).mkdir()
+        texts.append(ExportText(tmp_path / name, pseudo, "no_root_squash", (ClientText(client),)))
+    namespace = Namespace(parse_exports(texts), SECRET, born_ns=5_000_000_000)
+    yield namespace
+    namespace.close()
+
+
+def looks(node: Node) -> tuple[list[tuple[int, bytes]], int, int]:
+    """The entries of a directory, its number of links and its change attribute."""
+    fs = node.fs
+    st = fs.stat(node)
+    return list(fs.readdir(node, 0, ROOT)), st.st_nlink, fs.change(node, st)
+
+
+FIRST, SECOND, STRANGER = "192.0.2.1", "198.51.100.1", "203.0.113.1"
+
+
+def test_pseudo_shows_what_is_for_a_client(closed: Namespace) -> None:
+    """Names that lead to other clients' exports alone are not there; the others are what they are to everybody."""
+    for address, paths, hidden in (
+        (FIRST, ["/x/a", "/c"], ["/x/deep"]),
+        (SECOND, ["/x/deep/b", "/c"], ["/x/a"]),
+        (STRANGER, ["/c"], ["/x"]),
+    ):
+        for path in paths:
+            assert walk(closed, path, address) is walk(closed, path)
+        for path in hidden:
+            with pytest.raises(FileNotFoundError):
+                walk(closed, path, address)
+            with pytest.raises(StaleHandle):
+                closed.seen_by(walk(closed, path), address)
+        root = walk(closed, "/", address)
+        assert root.handle == closed.root().handle and closed.seen_by(closed.root(), address) is root
+        assert root.fs.statfs(root).f_files == len({each for path in paths for each in _above(path)}) + 1
+    entries, links, change = zip(*(looks(walk(closed, "/", each)) for each in (FIRST, SECOND, STRANGER)), strict=True)
+    assert (
+        links == (4, 4, 3)
+        and entries[0] == entries[1]
+        and entries[2] == [each for each in entries[0] if each[1] == b"c"]
+    )
+    assert change[0] == change[1] != change[2]
+    inner = [looks(walk(closed, "/x", each)) for each in (FIRST, SECOND)]
+    assert [[name for _cookie, name in each[0]] for each in inner] == [[b"a"], [b"deep"]]
+    assert inner[0][2] != inner[1][2]
+    above = walk(closed, "/x/a", FIRST)
+    assert names_in(closed.seen_by(above.fs.parent(above, ROOT), FIRST)) == [b"a"]
+
+
+def _above(path: str) -> list[str]:
+    parts = path.strip("/").split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def test_pseudo_cookies_are_sound(closed: Namespace) -> None:
+    """A cookie is good whatever names come and go: what follows it follows it."""
+    entries = list(closed.root().fs.readdir(closed.root(), 0, ROOT))
+    narrow = walk(closed, "/", STRANGER)
+    for cookie, _name in entries:
+        rest = [each for each in entries if each[0] > cookie]
+        assert list(narrow.fs.readdir(narrow, cookie, ROOT)) == [each for each in rest if each[1] == b"c"]
+
+
+def test_pseudo_views_are_bounded(closed: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that see the same share it; of many kinds of clients some are forgotten and served anew."""
+    assert walk(closed, "/", FIRST) is walk(closed, "/", "192.0.2.77")
+    monkeypatch.setattr(namespaces, "VIEWS_REMEMBERED", 1)
+    first = walk(closed, "/", FIRST)
+    walk(closed, "/", SECOND)
+    assert walk(closed, "/", FIRST) is not first and looks(walk(closed, "/", FIRST)) == looks(first)
+
+
+def test_pseudo_nothing_to_see(tmp_path: Path) -> None:
+    """Who may see nothing sees an empty root, also where the root is an export for others."""
+    for pseudo in ("/x", "/"):
+        text = ExportText(tmp_path, pseudo, "", (ClientText(FIRST),))
+        namespace = Namespace(parse_exports([text]), SECRET)
+        root = namespace.root_for(STRANGER)
+        assert looks(root)[:2] == ([], 2) and root.fs.export is None
+        assert namespace.seen_by(namespace.resolve(root.handle), STRANGER) is root
+        assert (namespace.root_for(FIRST).fs.export is None) == (pseudo == "/x")
+        namespace.close()
 
 
 def test_pseudo_export_at_the_root(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
+from typing import Any
 
 import pytest
 
@@ -220,8 +222,59 @@ def test_rename_between_exports(exporting: ServerProcess, connect: Connect, name
 
 
 def test_secinfo_export_for_others(exporting: ServerProcess, connect: Connect) -> None:
-    """Whoever an export is not for is not told either by which flavours it may be reached."""
+    """Whoever an export is not for is not told either that there is one."""
     secinfo = ops.Op(nfs4.OP_SECINFO, nfs4.SECINFO4args(b"listed"))
-    for source, status in (("127.0.0.1", nfs4.NFS4_OK), ("127.0.0.9", nfs4.NFS4ERR_ACCESS)):
+    for source, status in (("127.0.0.1", nfs4.NFS4_OK), ("127.0.0.9", nfs4.NFS4ERR_NOENT)):
         session = mount(connect(exporting, source=source), pseudo=b"squashed")
         assert session.status(ops.putrootfh(), secinfo) == status
+
+
+HIDING = {"/open/here": "rw,insecure,fsid=1", "/closed/deep/there": "rw,insecure,fsid=2", "/open/closed": "rw,fsid=3"}
+INSIDER, OUTSIDER, NOBODYS = "127.0.0.1", "127.0.0.9", "127.0.0.10"
+
+
+@pytest.fixture(scope="module")
+def hiding(make_server: MakeServer) -> ServerProcess:
+    """A server with one export for two addresses and two for one of them."""
+    clients = {name: [(INSIDER, "")] for name in HIDING}
+    clients["/open/here"].append((OUTSIDER, ""))
+    return make_server(exports=HIDING, clients=clients)
+
+
+def walked(connection: Connection, *operations: ops.Op) -> tuple[int, list[Any]]:
+    """The status and the results of a compound that needs no client, from the root on."""
+    reply = connection.call(ops.putrootfh(), *operations, minor=0)
+    return reply.status, reply.results
+
+
+def listing(connection: Connection, *walk: bytes) -> tuple[list[bytes], int, int]:
+    """The names in a directory above the exports, its change attribute and the number of its links."""
+    reading = ops.Op(nfs4.OP_READDIR, nfs4.READDIR4args(0, bytes(8), 4096, 4096, 0))
+    asked = ops.getattr_(nfs4.FATTR4_CHANGE, nfs4.FATTR4_NUMLINKS)
+    status, results = walked(connection, *map(ops.lookup, walk), reading, asked)
+    assert status == nfs4.NFS4_OK
+    change, links = struct.unpack(">QI", results[-1].resok4.obj_attributes.attr_vals)
+    return sorted(entry.name for entry in results[-2].resok4.reply.entries), change, links
+
+
+def test_names_above_the_exports(hiding: ServerProcess, connect: Connect) -> None:
+    """READDIR, LOOKUP, LOOKUPP, GETATTR and PUTFH above the exports tell nothing of those that are for others."""
+    everybody = [connect(hiding, source=source) for source in (INSIDER, OUTSIDER, NOBODYS)]
+    insider, outsider, _nobody = everybody
+    assert [listing(each)[0] for each in everybody] == [[b"closed", b"open"], [b"open"], []]
+    assert [listing(each)[2] for each in everybody] == [4, 3, 2]
+    assert len({listing(each)[1] for each in everybody}) == 3
+    assert [listing(each, b"open")[0] for each in (insider, outsider)] == [[b"closed", b"here"], [b"here"]]
+    for walk in ((b"closed",), (b"open", b"closed"), (b"missing",)):
+        assert walked(outsider, *map(ops.lookup, walk))[0] == nfs4.NFS4ERR_NOENT
+    handle = walked(insider, ops.lookup(b"closed"), ops.getfh())[1][-1].resok4.object
+    assert walked(insider, ops.putfh(handle))[0] == nfs4.NFS4_OK
+    assert walked(outsider, ops.putfh(handle))[0] == nfs4.NFS4ERR_STALE
+    up = [ops.lookup(b"open"), ops.lookup(b"here"), ops.Op(nfs4.OP_LOOKUPP, None)]
+    found = [walked(outsider, *up, ops.lookup(name))[0] for name in (b"closed", b"here")]
+    assert found == [nfs4.NFS4ERR_NOENT, nfs4.NFS4_OK]
+    session = mount(outsider, pseudo=b"open")
+    found = [session.open_status(name, ops.READ) for name in (b"closed", b"here")]
+    assert found == [nfs4.NFS4ERR_NOENT, nfs4.NFS4ERR_ISDIR]
+    # The port is not a matter of what is there: that an export is secure is said.
+    assert walked(insider, ops.lookup(b"open"), ops.lookup(b"closed"))[0] == nfs4.NFS4ERR_ACCESS
