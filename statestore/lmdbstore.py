@@ -313,6 +313,20 @@ class LmdbReader:
         """
         return _walk(self._env, self.directory)
 
+    def sound(self, kind: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield key and value of the sound records of a kind whose keys begin so, as stored. Raises StoreDamaged."""
+        first = bytes((kind,)) + prefix
+        try:
+            with self._env.begin() as txn, txn.cursor() as cursor:
+                for stored_key, stored_value in cursor if cursor.set_range(first) else ():
+                    if not stored_key.startswith(first):
+                        break
+                    value = decode_record(stored_key, stored_value)
+                    if type(value) is bytes:
+                        yield stored_key[1:], value
+        except lmdb.Error as error:
+            raise StoreDamaged(f"{self.directory / DATA_NAME} is damaged: {error}; restore a backup") from error
+
     def file_size(self) -> int:
         """Return the bytes that the data file has on disk."""
         return (self.directory / DATA_NAME).stat().st_size

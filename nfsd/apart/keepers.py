@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from nfsd.apart.messages import Opening, Tree
 from nfsd.apart.tree import ApartFileSystem
@@ -18,13 +18,6 @@ from statestore import ChangeSet
 # By the names of /proc/filesystems; fuse.NAME counts as fuse.
 APART_TYPES: Final = frozenset({"9p", "afs", "ceph", "cifs", "fuse", "lustre", "nfs", "nfs4", "smb3", "virtiofs"})
 _MOUNTS: Final = "/proc/self/mountinfo"
-
-
-class Choosing(Exported, Protocol):
-    """An export that may say whether it is served apart; None leaves it to the kind of file system."""
-
-    @property
-    def apart(self) -> bool | None: ...
 
 
 class Keepers:
@@ -37,11 +30,11 @@ class Keepers:
         self._locks = locks
         self._lost = lost
 
-    def wanted(self, export: Choosing) -> bool:
-        """Whether an export is to be served apart; asks no file system anything."""
-        if export.apart is not None:
-            return export.apart
-        return type_of(export.path).partition(".")[0] in APART_TYPES
+    def wanted(self, path: str, apart: bool | None) -> bool:
+        """Whether an export is to be served apart: as its option says, None where it has none; asks no file system."""
+        if apart is not None:
+            return apart
+        return type_of(path).partition(".")[0] in APART_TYPES
 
     def tree(
         self, export: Exported, secret: bytes, handles: str, *, commit: Callable[[ChangeSet], None],

@@ -1,11 +1,13 @@
 """Exports: what is served, where clients see it, to whom, and as whom they act.
 
-Owns export options, client lists, squashing and the namespace. It must not know operations or connections.
+Owns export options, client lists, squashing, the numbers of exports and the namespace. It must not know operations or
+connections.
 """
 
 from nfsd.exports.clients import ClientMatch, resolve_name
 from nfsd.exports.export import Export, parse_exports
 from nfsd.exports.namespace import Namespace
+from nfsd.exports.numbers import Numbers
 from nfsd.exports.options import AUTH_NONE, AUTH_SYS, ExportError, Options, parse_options
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "Export",
     "ExportError",
     "Namespace",
+    "Numbers",
     "Options",
     "parse_exports",
     "parse_options",

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from nfsd.exports.clients import ClientMatch, Resolver, parse_address, resolve_name
+from nfsd.exports.numbers import Numbers, Place, Wanted
 from nfsd.exports.options import ExportError, Options, parse_options
 
 EXPORT_COUNT_MAX: Final = 255
-"""An export's number is one byte of every handle, and 0 is the pseudo file system's."""
+"""Exports of one server: as many as `fsid=` can name."""
 
 CLIENTS_REMEMBERED: Final = 10_000
 """Addresses whose options are kept ready; then all are worked out anew."""
@@ -44,7 +45,7 @@ class ExportText(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Export:
-    """One exported directory. `id` is 1 to 255, written in handles, and the export's fsid.
+    """One exported directory. `id` is its number (numbers.py), 1 to 2^32 - 1, written in handles, and its fsid.
 
     `clients` are tried in order and the first match holds; an empty list lets everybody in with `options`.
     """
@@ -55,6 +56,11 @@ class Export:
     options: Options = field(default_factory=Options)
     clients: tuple[tuple[ClientMatch, Options], ...] = ()
     _known: dict[str, Options | None] = field(default_factory=dict, repr=False)
+
+    @property
+    def wanted(self) -> Wanted:
+        """What it wants a number for."""
+        return Wanted(Place(self.pseudo, self.path), self.options.fsid)
 
     @property
     def read_only(self) -> bool:
@@ -92,11 +98,12 @@ class Export:
         return next((options for match, options in self.clients if match.matches(parsed)), None)
 
 
-def parse_exports(specs: Iterable[ExportText], resolver: Resolver = resolve_name) -> list[Export]:
+def parse_exports(
+    specs: Iterable[ExportText], resolver: Resolver = resolve_name, numbers: Numbers | None = None
+) -> list[Export]:
     """Read and number the exports. A client's options are the export's with its own on top.
 
-    Exports without fsid= get the lowest free numbers in their order: name numbers where the order may change,
-    as a handle carries its export's. Raises ExportError.
+    `numbers` are those that have been given, none by default, and take the new ones. Raises ExportError.
     """
     read = [_read(spec, resolver) for spec in specs]
     taken: dict[int, str] = {}
@@ -108,10 +115,10 @@ def parse_exports(specs: Iterable[ExportText], resolver: Resolver = resolve_name
     _check_places([pseudo for _spec, pseudo, _options, _clients in read])
     if len(read) > EXPORT_COUNT_MAX:
         raise ExportError(f"{len(read)} exports are too many: there can be {EXPORT_COUNT_MAX}")
-    free = (number for number in range(1, EXPORT_COUNT_MAX + 1) if number not in taken)
+    wanted = [Wanted(Place(pseudo, str(spec.path)), options.fsid) for spec, pseudo, options, _clients in read]
     return [
-        Export(options.fsid or next(free), str(spec.path), pseudo, options, clients)
-        for spec, pseudo, options, clients in read
+        Export(number, str(spec.path), pseudo, options, clients)
+        for number, (spec, pseudo, options, clients) in zip((numbers or Numbers()).assign(wanted), read, strict=True)
     ]
 
 

@@ -79,7 +79,7 @@ class Namespace:
 
     def _open(self, export: Export, parent: Node | None, junction: int | None) -> FileSystem:
         tree: FileSystem
-        if self._keepers is not None and self._keepers.wanted(export):
+        if self._keepers is not None and self._keepers.wanted(export.path, export.apart):
             tree = self._keepers.tree(
                 export, self._secret, self._handles, commit=self._commit_of_keeper, parent=parent,
                 junction_fileid=junction,

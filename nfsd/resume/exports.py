@@ -6,17 +6,18 @@ Owns the namespace until the takeover has it.  Must not know how an export keeps
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from pathlib import Path
 
 from nfsd.apart import Keepers
 from nfsd.config import Config
-from nfsd.exports import Namespace, parse_exports
-from nfsd.exports.export import Export
+from nfsd.exports import Namespace, Numbers, parse_exports
+from nfsd.exports.numbers import KEY_PREFIX
+from nfsd.exports.options import parse_options
 from nfsd.log import get_logger
 from nfsd.resume.edge import Edge
 from nfsd.resume.load import Rows
 from nfsd.vfs import kernelmode
-from statestore import ChangeSet, read_secret
+from statestore import META, ChangeSet, StoreMissing, open_readonly, read_secret
 
 log = get_logger()
 
@@ -38,42 +39,51 @@ class Exports:
         self._edge = edge
         self._prepared: tuple[bytes, Namespace] | None = None
 
-    @cached_property
-    def _parsed(self) -> list[Export]:
-        return parse_exports(self._config.exports)
-
     def prepare(self) -> None:
         """Open them now, if none needs the store's rows.  Raises StoreError, ExportError, OSError."""
         config = self._config
-        near = [export for export in self._parsed if not self._keepers.wanted(export)]
-        if config.handles != "table" and all(kernelmode.usable(export.path) for export in near):
+        paths = [(str(each.path), parse_options(each.options).apart) for each in config.exports]
+        near = [path for path, apart in paths if not self._keepers.wanted(path, apart)]
+        if config.handles != "table" and all(map(kernelmode.usable, near)):
             secret = read_secret(config.state)
-            self._prepared = secret, self._open(secret, [], _refuse)
+            self._prepared = secret, self._open(secret, Numbers(_stored_numbers(config.state)), [], _refuse)
 
-    def open(self, secret: bytes, rows: Rows, commit: Commit) -> Namespace:
-        """The namespace, for the loop's thread; opened now unless it was prepared with the same secret.
+    def open(self, secret: bytes, given: Rows, rows: Rows, commit: Commit) -> Namespace:
+        """The namespace, for the loop's thread; opened now unless it was prepared with the same secret and numbers.
 
-        `rows` are those of the object tables that stand in for kernel handles, `commit` takes new ones.
-        Raises ExportError, OSError.
+        `given` are the records of the exports' numbers, `rows` those of the object tables that stand in for kernel
+        handles, `commit` takes new ones of both.  Raises ExportError, OSError, ValueError.
         """
-        prepared, self._prepared = self._prepared, None
-        if prepared is not None and prepared[0] != secret:
-            prepared[1].close()
-            prepared = None
-        namespace = prepared[1] if prepared is not None else self._open(secret, rows, commit)
+        numbers = Numbers(given)
+        prepared = self._take_prepared(secret, numbers)
+        namespace = prepared or self._open(secret, numbers, rows, commit)
+        if numbers.changes:
+            commit(numbers.changes)
         namespace.open_apart(rows, commit, PREPARED_WAIT_S if prepared is not None else WAIT_S)
         namespace.adopt_thread()
         for export, mode in namespace.modes():
-            log.info("export.opened", path=export.path, pseudo=export.pseudo, handles=mode)
+            log.info("export.opened", path=export.path, pseudo=export.pseudo, number=export.id, handles=mode)
             if mode == "table":
                 log.warning("export.table_handles", path=export.path, reason="files moved behind the server go stale")
         if not namespace.acts_as_caller:
             log.warning("server.single_user", reason="not root: every operation runs as the server's own user")
         return namespace
 
-    def _open(self, secret: bytes, rows: Rows, commit: Commit) -> Namespace:
+    def _take_prepared(self, secret: bytes, numbers: Numbers) -> Namespace | None:
+        """What was prepared, if it is what would be opened now; the numbers have been given then."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            return None
+        before, namespace = prepared
+        exports = namespace.exports
+        if before == secret and numbers.assign([each.wanted for each in exports]) == [each.id for each in exports]:
+            return namespace
+        namespace.close()
+        return None
+
+    def _open(self, secret: bytes, numbers: Numbers, rows: Rows, commit: Commit) -> Namespace:
         return Namespace(
-            self._parsed,
+            parse_exports(self._config.exports, numbers=numbers),
             secret,
             handles=self._config.handles,  # type: ignore[arg-type]
             rows=rows,
@@ -81,6 +91,15 @@ class Exports:
             born_ns=self._edge.wall_ns(),
             keepers=self._keepers,
         )
+
+
+def _stored_numbers(state: Path) -> Rows:
+    """The records of the exports' numbers as they are now; a new store has none.  Raises StoreError."""
+    try:
+        with open_readonly(state) as reader:
+            return list(reader.sound(META, KEY_PREFIX))
+    except StoreMissing:
+        return []
 
 
 def _refuse(_changes: ChangeSet) -> None:

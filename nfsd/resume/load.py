@@ -11,6 +11,7 @@ import struct
 from typing import Final
 
 from nfsd.durable.verifier import VERIFIER_KEY, losses_of, put_losses
+from nfsd.exports import numbers
 from nfsd.resume.losses import Losses
 from nfsd.state import leases
 from nfsd.state.fold import KINDS, LOAD_ERRORS, Fold
@@ -53,13 +54,14 @@ class Loaded:
     """What a store held when this process took it over; complete after `load`.
 
     `losses` are the records that were of no use; `verifier_losses` says how often data may have been lost that was not
-    committed.
+    committed; `numbers` are the records of the exports' numbers.
     """
 
     def __init__(self, state: State) -> None:
         self.state = state
         self.losses = Losses()
         self.verifier_losses = 0
+        self.numbers: Rows = []
         self._fold = Fold(state)
         self._aside: dict[int, Rows] = {kind: [] for kind in _ASIDE}
         # With `recovery = "reclaim"`: what clients may claim again, and what nobody can use any more.
@@ -86,16 +88,28 @@ class Loaded:
                     self._put_aside(kind, key, value)
             except LOAD_ERRORS as error:
                 losses.left_out.append(unreadable(kind, key, value, error))
-            if kind == META and key == VERIFIER_KEY:
-                self.verifier_losses = losses_of(value)
+            if kind == META:
+                self._note(key, value)
             if not number % _STEP:
                 await asyncio.sleep(0)
         losses.left_out += [orphaned(*orphan) for orphan in self._fold.orphans()]
         losses.damaged = store.damaged
-        losses.stand_in(self._aside[NAME])
+        losses.stand_in(self._aside[NAME], self.numbers)
         if losses.has(META, VERIFIER_KEY):
             self.verifier_losses = spare_verifier
             put_losses(losses.changes, spare_verifier)
+
+    def _note(self, key: bytes, value: bytes) -> None:
+        """Take over a single fact."""
+        if key == VERIFIER_KEY:
+            self.verifier_losses = losses_of(value)
+        elif numbers.is_key(key):
+            try:
+                numbers.decode(value)
+            except ValueError as error:
+                self.losses.left_out.append(unreadable(META, key, value, error))
+            else:
+                self.numbers.append((key, value))
 
     def _put_aside(self, kind: int, key: bytes, value: bytes) -> None:
         """Keep a record that is not folded."""

@@ -9,11 +9,12 @@ told is gone.
 from __future__ import annotations
 
 from nfsd.durable.outbox import Outbox
+from nfsd.exports import numbers
 from nfsd.log import get_logger
 from nfsd.resume import salvage
 from nfsd.state.tables import State
 from nfsd.vfs import objects
-from statestore import NAME, ChangeSet, Damage, Quarantine, kind_name
+from statestore import META, NAME, ChangeSet, Damage, Quarantine, kind_name
 
 log = get_logger()
 
@@ -41,8 +42,14 @@ class Losses:
         """Whether a record is among them."""
         return key in self.keys(kind)
 
-    def stand_in(self, rows: list[tuple[bytes, bytes]]) -> None:
-        """Fill the place of lost rows of object tables, so that no other object ever gets their ids."""
+    def stand_in(self, rows: list[tuple[bytes, bytes]], given: list[tuple[bytes, bytes]]) -> None:
+        """Fill the place of lost rows of object tables, and of lost numbers of exports (`given`).
+
+        No other object ever gets their ids, no other export their numbers.
+        """
+        for key, value in numbers.stand_ins(given, self.keys(META)):
+            given.append((key, value))
+            self.changes.put(META, key, value)
         known = {key for key, _value in rows}
         for key in self.keys(NAME):
             if objects.is_key(key) and key not in known:

@@ -36,8 +36,9 @@ from statestore import ANSWER, INTENT, NAME, PEER, QUARANTINE, ChangeSet, Quaran
 
 log = get_logger()
 
-OpenExports = Callable[[bytes, Rows, Callable[[ChangeSet], None]], Namespace]
-"""Opens the exports; it is given the secret, the stored rows of the object tables, and what takes new ones."""
+OpenExports = Callable[[bytes, Rows, Rows, Callable[[ChangeSet], None]], Namespace]
+"""Opens the exports; it is given the secret, the stored numbers of exports, the stored rows of the object tables, and
+what takes new ones of both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,7 @@ async def take_over(
     loaded = Loaded(state)
     spare = int.from_bytes(edge.random_bytes(3), "big")
     await loaded.load(store, resume=resume, spare_verifier=spare)
-    namespace = open_exports(store.secret, loaded.rows(NAME), outbox.commit_names)
+    namespace = open_exports(store.secret, loaded.numbers, loaded.rows(NAME), outbox.commit_names)
     durations = FileDurations(namespace, config.blackout_s, [(rule.match, rule.blackout_s) for rule in config.clients])
     waiting = Waiting(now, durations, retry=config.blackout_response == "retry")
     useless = loaded.wait_for_holders(waiting, resume=resume)

@@ -21,6 +21,10 @@ NAMES_MAX: Final = 64
 """Names remembered of one object; further hard links are found again when somebody looks them up."""
 
 _key: Final = struct.Struct(">BQ")
+_long_key: Final = struct.Struct(">IQ")
+"""Of an export whose number is above 255."""
+
+_SHORT_NUMBER_MAX: Final = 255
 _head: Final = struct.Struct(">H")
 _name: Final = struct.Struct(">QB")
 
@@ -33,7 +37,7 @@ Name = tuple[int, bytes]
 
 def is_key(key: bytes) -> bool:
     """Whether a record's key is one of a row."""
-    return len(key) == _key.size
+    return len(key) in (_key.size, _long_key.size)
 
 
 class Row:
@@ -59,7 +63,7 @@ class ObjectTable:
         self._last_id = ROOT_ID
         self._mark: int | None = None
         for key, value in rows:
-            owner, row_id = _key.unpack(key)
+            owner, row_id = (_key if len(key) == _key.size else _long_key).unpack(key)
             if owner == export_id:
                 self._load(row_id, value)
 
@@ -122,7 +126,8 @@ class ObjectTable:
             self._commit(changes)
 
     def _key(self, row_id: int) -> bytes:
-        return _key.pack(self._export_id, row_id)
+        layout = _key if self._export_id <= _SHORT_NUMBER_MAX else _long_key
+        return layout.pack(self._export_id, row_id)
 
     def _save(self, row: Row) -> None:
         parts = [_head.pack(len(row.identity)), row.identity]

@@ -43,4 +43,4 @@ def test_this_machine() -> None:
 def test_an_export_says_so(option: str, wanted: bool) -> None:
     """The option decides; without one a local file system is not served apart."""
     (export,) = parse_exports([parse_export(f"/proc=/export,{option}")])
-    assert Keepers(Path("/nowhere"), pytest.fail).wanted(export) is wanted
+    assert Keepers(Path("/nowhere"), pytest.fail).wanted(export.path, export.apart) is wanted

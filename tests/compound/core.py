@@ -157,7 +157,9 @@ class Core:
         )
         return self.store
 
-    def _open_exports(self, secret: bytes, _rows: Rows, _commit: Callable[[ChangeSet], None]) -> Namespace:
+    def _open_exports(
+        self, secret: bytes, _given: Rows, _rows: Rows, _commit: Callable[[ChangeSet], None]
+    ) -> Namespace:
         return Namespace(parse_exports(self.config.exports), secret, opener=opening({"/tree": self.tree}))
 
     # -- talking to it ------------------------------------------------------------------------------------

@@ -236,8 +236,8 @@ class Life:
         )
         return self._store
 
-    def _exported(self, secret: bytes, rows: Rows, commit: Commit) -> Namespace:
-        self._namespace = self.exports.open(secret, rows, commit)
+    def _exported(self, secret: bytes, given: Rows, rows: Rows, commit: Commit) -> Namespace:
+        self._namespace = self.exports.open(secret, given, rows, commit)
         return self._namespace
 
     def end(self) -> None:

@@ -37,7 +37,7 @@ def test_codec_round_trip() -> None:
         with pytest.raises(BadHandle):
             HandleCodec(b"another").decode(handle)
     with pytest.raises(ValueError):
-        codec.encode(KERNEL, 1, bytes(BODY_SIZE_MAX + 1))
+        codec.encode(KERNEL, 1, bytes(64 - 2 - 8 + 1))
 
 
 def test_handle_survives_restart_and_rename(world: World) -> None:
