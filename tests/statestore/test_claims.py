@@ -207,6 +207,16 @@ def test_give_up() -> None:
     assert len(claims) == 0
 
 
+def test_private() -> None:
+    """What its service has kept for itself in an open's record is there as long as the open may be claimed."""
+    claims = Claims(Waiting(BEGAN, Usual()))
+    claims.add_open(KEY, b"identity", BEFORE, b"object", 3, 0, private=b"private")
+    assert claims.private(KEY) == b"private"
+    claims.give_up(KEY, ChangeSet())
+    with pytest.raises(KeyError):
+        claims.private(KEY)
+
+
 MASKS = st.tuples(st.integers(0, 3), st.integers(0, 3))
 RANGES = st.lists(st.tuples(st.integers(0, 11), st.integers(1, 4), st.booleans()), max_size=5)
 

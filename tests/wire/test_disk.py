@@ -15,6 +15,7 @@ from zlib import crc32
 
 import pytest
 
+from statestore import NEWEST, OPEN
 from tests.support import operations as ops
 from tests.support.client import Client40, Opened, Owner40, Session, mount, unique
 from tests.support.waiting import until
@@ -60,8 +61,8 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
         "has format 2, this release reads up to 1; start the newer release, or restore a backup",
     ),
     "newer record": (
-        lambda state: rewrite(state, sound(b"\x05" + bytes(16), 3, b"what is to come")),
-        "has a record of a newer release .*record version 3.*; start that release, or restore a backup",
+        lambda state: rewrite(state, sound(b"\x05" + bytes(16), NEWEST[OPEN] + 1, b"what is to come")),
+        f"a record of a newer release .*record version {NEWEST[OPEN] + 1}.*; start that release, or restore a backup",
     ),
 }
 
