@@ -255,11 +255,11 @@ class ApartFileSystem(FileSystem):
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         self._call("rename", parent, name, newparent, newname, cred)
 
-    def copy_range(self, node: Node, offset: int, target: Node, to: int, size: int) -> int:
+    def copy_range(self, node: Node, offset: int, target: Node, to: int, size: int, cred: Credentials) -> int:
         """Copy data, between two trees through memory."""
         if target.fs is not self:
-            return super().copy_range(node, offset, target, to, size)
-        return self._call("copy_range", node, offset, target, to, size)  # type: ignore[no-any-return]
+            return super().copy_range(node, offset, target, to, size, cred)
+        return self._call("copy_range", node, offset, target, to, size, cred)  # type: ignore[no-any-return]
 
     # -- data ---------------------------------------------------------------------------------------------
 
@@ -268,9 +268,9 @@ class ApartFileSystem(FileSystem):
         if node.kind != stat_bits.S_IFREG:
             raise no_file(node)
 
-    def write(self, node: Node, offset: int, data: Data) -> None:
+    def write(self, node: Node, offset: int, data: Data, cred: Credentials) -> None:
         """Write all of it."""
-        self._call("write", node, offset, bytes(data))
+        self._call("write", node, offset, bytes(data), cred)
 
     # -- the end ------------------------------------------------------------------------------------------
 
@@ -289,7 +289,7 @@ def _asked(name: str) -> Callable[..., Any]:
 
 
 for _name in (
-    "lookup", "stat", "access", "statfs", "btime_ns", "readlink", "open_data", "data_size", "read", "written",
+    "lookup", "stat", "access", "statfs", "btime_ns", "readlink", "open_data", "data_size", "read",
     "sync", "sync_data", "allocate", "punch_hole", "next_data", "next_hole", "advise", "clone_range", "create", "mkdir",
     "symlink", "mknod", "remove", "identify", "handle_of", "sync_tombs", "is_buried", "buried", "setattr",
     "getxattr", "setxattr", "listxattr", "removexattr",

@@ -411,7 +411,9 @@ def test_reader_sound(tmp_path: Path) -> None:
     store.close()
     with lmdb.open(str(tmp_path), map_size=1 << 30) as env, env.begin(write=True) as txn:
         stored_key = bytes((META,)) + b"b.2"
-        txn.put(stored_key, bytes(txn.get(stored_key))[:-1] + b"?")
+        value = txn.get(stored_key)
+        assert value is not None
+        txn.put(stored_key, bytes(value)[:-1] + b"?")
     with open_readonly(tmp_path) as reader:
         assert list(reader.sound(META, b"b.")) == [(b"b.1", b"value of b.1"), (b"b.3", b"value of b.3")]
         assert list(reader.sound(META, b"z")) == []

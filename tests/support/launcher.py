@@ -36,7 +36,7 @@ _READY = re.compile(rb" on [^ ]*:(\d+);")
 
 
 def export_options(options: str) -> str:
-    """The options of an export; with UNDERSTUDY_TEST_APART=1 every export is served apart, for whole suites at a time."""
+    """The options of an export; UNDERSTUDY_TEST_APART=1 has every export served apart, for whole suites at a time."""
     return f"{options},apart" if os.environ.get("UNDERSTUDY_TEST_APART") == "1" else options
 
 

@@ -124,7 +124,7 @@ def test_prepared_exports(tmp_path: Path, stored: bool) -> None:
         store.wait(store.commit(numbers.changes))
     store.close()
     config = Config(exports=(one, two), state=state, control=tmp_path / "control", node="node")
-    exports = Exports(config, of_this_machine())
+    exports = Exports(config, of_this_machine(), pytest.fail)
     exports.prepare()
     assert exports._prepared is not None
     ahead = exports._prepared[1]
