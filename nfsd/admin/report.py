@@ -105,7 +105,7 @@ def wire_figures(connections: Connections) -> dict[str, Any]:
 
 def figures(engine: Engine, connections: int, quarantined: int) -> dict[str, Any]:
     """What has been counted and what is held, by the names that `nfsd.admin.metrics` lists."""
-    counters = engine.counters
+    counters, state = engine.counters, engine.services.state
     found = counts(engine, connections, quarantined)
     found["quarantined_records"] = found.pop("quarantined")
     return found | {
@@ -119,8 +119,15 @@ def figures(engine: Engine, connections: int, quarantined: int) -> dict[str, Any
         "intents_recovered_total": dict(counters.recovered),
         "received_bytes_total": counters.received_bytes,
         "sent_bytes_total": counters.sent_bytes,
+        "clients_unconfirmed": state.clients.counts()[1],
+        "reply_cache_bytes": state.reply_cache_size,
+        "owners": {
+            "open": sum(len(client.open_owners) for client in state.clients),
+            "lock": sum(len(client.lock_owners) for client in state.clients),
+        },
+        "evicted_total": dict(state.clients.evicted),
         "clients_expired_total": counters.clients_expired,
-        "blackout_refusals_total": engine.services.state.filter.refusals,
+        "blackout_refusals_total": state.filter.refusals,
         "store_used_bytes": engine.outbox.store.used,
         "store_nearly_full": int(engine.outbox.store.nearly_full),
         "store_refusals_total": counters.store_refusals,

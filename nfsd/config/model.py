@@ -154,8 +154,23 @@ class Limits:
         256, 1, 65_536, "requests of one connection being worked on; then its bytes stay in the kernel"
     )
     ops_per_compound_max: int = limit(64, 8, 1_024, "operations in a COMPOUND (ca_maxoperations, RFC 8881 18.36)")
-    clients_max: int = limit(10_000, 1, 1_000_000, "client records, confirmed or not")
-    sessions_per_client_max: int = limit(64, 1, 4_096, "sessions of one client (RFC 8881 18.36)")
+    clients_max: int = limit(
+        10_000, 1, 1_000_000, "confirmed clients; one whose lease has run out makes room for another"
+    )
+    clients_per_address_max: int = limit(1_000, 1, 1_000_000, "confirmed clients from one address; the same holds")
+    clients_unconfirmed_max: int = limit(
+        2_000, 1, 1_000_000, "clients that have not been confirmed; the oldest makes room for another"
+    )
+    clients_unconfirmed_per_address_max: int = limit(
+        100, 1, 1_000_000, "clients from one address that have not been confirmed; the same holds"
+    )
+    callback_address_size_max: int = limit(
+        128, 64, 1_024, "bytes of an NFSv4.0 client's callback address, and of its netid (RFC 7530 2.2.10)"
+    )
+    owners_per_client_max: int = limit(
+        10_000, 1, 1_000_000, "open owners of one NFSv4.0 client, and as many lock owners; idle ones are forgotten"
+    )
+    sessions_per_client_max: int = limit(64, 1, 4_096, "sessions of one client; an idle one makes room for another")
     slots_max: int = limit(64, 1, 1_024, "slots of a session's fore channel (ca_maxrequests, RFC 8881 18.36)")
     store_size_max: int = limit(
         64 * GIB, 1 * MIB, 16 * 1024 * GIB, "the largest that the state store's file may become (its map is sparse)"
@@ -167,14 +182,27 @@ class Limits:
         "room of the file and its disk that is set aside for removals, at most a quarter of the file's largest size;"
         " when no more is left, what adds clients, sessions, opens or locks is refused",
     )
+    reply_cache_size_max: int = limit(
+        2048 * MIB,
+        1 * MIB,
+        64 * 1024 * MIB,
+        "bytes that all sessions may keep of replies; new ones get a part of the rest",
+    )
+    reply_cache_per_address_size_max: int = limit(
+        64 * MIB, 64 * KIB, 64 * 1024 * MIB, "bytes that the sessions of one address's clients may keep of replies"
+    )
+    reply_cache_per_client_size_max: int = limit(
+        4 * MIB, 64 * KIB, 64 * 1024 * MIB, "bytes that the sessions of one client may keep of replies"
+    )
     opens_max: int = limit(1_000_000, 1, 100_000_000, "opens of all clients together")
+    opens_per_client_max: int = limit(100_000, 1, 100_000_000, "opens of one client")
+    callers_per_open_max: int = limit(
+        8, 1, 64, "users of one open whose granted access is remembered; others are checked against the file again"
+    )
     log_lines_per_address_max: int = limit(
         240, 2, 1_000_000, "log lines that peers can bring about, of one address in a minute; the rest is counted"
     )
     log_lines_max: int = limit(100, 1, 1_000_000, "such lines of all addresses in a second; the rest is counted")
-    callers_per_open_max: int = limit(
-        8, 1, 64, "users of one open whose granted access is remembered; others are checked against the file again"
-    )
     threads: int = limit(8, 1, 256, "threads for file work that may block")
 
 

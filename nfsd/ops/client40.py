@@ -14,10 +14,14 @@ from xdr.generated import nfs4
 def op_setclientid(c: Request, args: nfs4.SETCLIENTID4args) -> nfs4.SETCLIENTID4resok:
     """Tell a client its clientid and a verifier to confirm it with (RFC 7530 16.33.5).
 
-    Raises CLID_INUSE with the address of the client that has the owner string now.
+    Raises CLID_INUSE with the address of the client that has the owner string now, INVAL.
     """
     state = c.state
     require_admitted(c)
+    location = args.callback.cb_location
+    size_max = c.services.limits.callback_address_size_max
+    if len(location.na_r_netid) > size_max or len(location.na_r_addr) > size_max:
+        raise Nfs4Error(nfs4.NFS4ERR_INVAL, f"a callback address of more than {size_max} bytes")
     owner, verifier = args.client.id, args.client.verifier
     principal = c.principal()
     known = state.clients.confirmed(0, owner)
@@ -34,10 +38,9 @@ def op_setclientid(c: Request, args: nfs4.SETCLIENTID4args) -> nfs4.SETCLIENTID4
     )
     came_from(client, c.connection.peer)
     client.confirm = c.services.random_bytes(8)
-    location = args.callback.cb_location
     client.callback = Callback(args.callback.cb_program, location.na_r_netid, location.na_r_addr, args.callback_ident)
     if same is not None:
-        state.clients.add_update(same, client)
+        state.clients.add_update(client)
     else:
         state.clients.add_unconfirmed(client)
     return nfs4.SETCLIENTID4resok(client.clientid, client.confirm)
@@ -76,12 +79,12 @@ def _confirm_update(c: Request, known: Client, update: Client) -> None:
 
 
 def _confirm(c: Request, client: Client) -> None:
-    """Confirm a new instance.  Raises CLID_INUSE where somebody has come to use the owner string meanwhile."""
+    """Confirm a new instance.  Raises DELAY, CLID_INUSE where somebody has come to use the owner string meanwhile."""
     state = c.state
     old = state.clients.confirmed(0, client.owner)
     if old is not None:
         require_free(c, old, client.principal)
-    establish(state, c.changes, client)
+    establish(state, c.changes, client, c.now)
     records.put_client(c.changes, client)
 
 

@@ -11,9 +11,6 @@ from nfsd.state import opens, owners
 from nfsd.state.model import Client, LockState, SeqidOwner
 from xdr.generated import nfs4
 
-# Idle owners are reaped after a lease time; a client that makes more than this at once is told to wait.
-OWNERS_PER_CLIENT_MAX = 100_000
-
 
 def open_owner(c: Request, client: Client, name: bytes, seqid: int) -> SeqidOwner:
     """The open owner of that name, for an OPEN with that sequence id.
@@ -72,8 +69,8 @@ def lock_owner(c: Request, client: Client, name: bytes) -> SeqidOwner:
 
 def _new(c: Request, client: Client, name: bytes, is_lock_owner: bool) -> SeqidOwner:
     mine = client.lock_owners if is_lock_owner else client.open_owners
-    if len(mine) >= OWNERS_PER_CLIENT_MAX:
-        raise Nfs4Error(nfs4.NFS4ERR_RESOURCE, f"{OWNERS_PER_CLIENT_MAX} owners of one client")
+    if len(mine) >= c.services.limits.owners_per_client_max:
+        raise Nfs4Error(nfs4.NFS4ERR_RESOURCE, f"{len(mine)} owners of one client (limits.owners_per_client_max)")
     return SeqidOwner(client, name, is_lock_owner)
 
 

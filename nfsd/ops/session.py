@@ -68,7 +68,7 @@ def op_sequence(c: Request, args: nfs4.SEQUENCE4args) -> bytes:
     client = session.client
     if slot.resumed and not c.state.filter.has_returned(client):
         log.info("client.resumed", client=client.label, peer=c.connection.peer, opens=len(client.opens))
-    client.heard = c.now
+    client.heard = session.heard = c.now
     slot.running = c
     slot.resumed = False
     slot.used = True
@@ -133,7 +133,7 @@ def op_create_session(c: Request, args: nfs4.CREATE_SESSION4args) -> nfs4.CREATE
 
     A confirmed client's further sessions may be made by any principal (RFC 8881 18.36.4), but only from its address.
 
-    Raises STALE_CLIENTID, CLID_INUSE, SEQ_MISORDERED, INVAL, TOOSMALL, ReplayedResult for a retry.
+    Raises STALE_CLIENTID, CLID_INUSE, SEQ_MISORDERED, INVAL, TOOSMALL, NOSPC, DELAY, ReplayedResult for a retry.
     """
     state = c.state
     client = state.clients.by_id.get(args.csa_clientid)
@@ -148,10 +148,7 @@ def op_create_session(c: Request, args: nfs4.CREATE_SESSION4args) -> nfs4.CREATE
         raise Nfs4Error(nfs4.NFS4ERR_CLID_INUSE, "another principal")
     if args.csa_flags & ~_KNOWN_FLAGS:
         raise Nfs4Error(nfs4.NFS4ERR_INVAL, f"flags {args.csa_flags:#x}")
-    limits = c.services.limits
-    if len(client.sessions) >= limits.sessions_per_client_max:
-        raise Nfs4Error(nfs4.NFS4ERR_NOSPC, f"{limits.sessions_per_client_max} sessions of one client")
-    fore = _fore_channel(c, args.csa_fore_chan_attrs)
+    fore = _fore_channel(c, client, args.csa_fore_chan_attrs)
     back = _back_channel(args.csa_back_chan_attrs)
     flags = args.csa_flags & nfs4.CREATE_SESSION4_FLAG_CONN_BACK_CHAN
     session = Session(
@@ -169,8 +166,10 @@ def op_create_session(c: Request, args: nfs4.CREATE_SESSION4args) -> nfs4.CREATE
         csr_fore_chan_attrs=_attrs(fore),
         csr_back_chan_attrs=_attrs(back),
     )
+    sessions.make_room(state, c.changes, client)
     _confirm(c, client)
     sessions.add_session(state, session)
+    session.heard = c.now
     session.join(c.connection)
     if flags & nfs4.CREATE_SESSION4_FLAG_CONN_BACK_CHAN:
         session.back_connections.add(c.connection)
@@ -186,7 +185,7 @@ def op_create_session(c: Request, args: nfs4.CREATE_SESSION4args) -> nfs4.CREATE
 def _confirm(c: Request, client: Client) -> None:
     """The first session confirms the client (RFC 8881 18.36.4).
 
-    Raises CLID_INUSE where somebody else has come to use the owner string meanwhile.
+    Raises DELAY, and CLID_INUSE where somebody else has come to use the owner string meanwhile.
     """
     client.heard = c.now
     if client.confirmed:
@@ -194,11 +193,11 @@ def _confirm(c: Request, client: Client) -> None:
     old = c.state.clients.confirmed(client.family, client.owner)
     if old is not None:
         require_free(c, old, client.principal)
-    establish(c.state, c.changes, client)
+    establish(c.state, c.changes, client, c.now)
 
 
-def _fore_channel(c: Request, asked: nfs4.channel_attrs4) -> Channel:
-    """What the fore channel will carry: what was asked for, within the limits.  Raises TOOSMALL, INVAL."""
+def _fore_channel(c: Request, client: Client, asked: nfs4.channel_attrs4) -> Channel:
+    """What the fore channel will carry: what was asked for, within limits.  Raises TOOSMALL, INVAL, NOSPC, DELAY."""
     _check_rdma(asked)
     if (
         asked.ca_maxrequestsize < _REQUEST_SIZE_MIN
@@ -210,12 +209,13 @@ def _fore_channel(c: Request, asked: nfs4.channel_attrs4) -> Channel:
     limits = c.services.limits
     size_max = limits.record_size_max
     reply_size_max = min(asked.ca_maxresponsesize, size_max)
+    reply_cached_max = min(asked.ca_maxresponsesize_cached, reply_size_max, _REPLY_CACHED_MAX)
     return Channel(
         request_size_max=min(asked.ca_maxrequestsize, size_max),
         reply_size_max=reply_size_max,
-        reply_cached_max=min(asked.ca_maxresponsesize_cached, reply_size_max, _REPLY_CACHED_MAX),
+        reply_cached_max=reply_cached_max,
         operations_max=min(asked.ca_maxoperations, limits.ops_per_compound_max),
-        slots=min(asked.ca_maxrequests, limits.slots_max),
+        slots=sessions.slots_for(c.state, client, min(asked.ca_maxrequests, limits.slots_max), reply_cached_max),
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from nfsd.errors import Nfs4Error
-from nfsd.state import blackouts, locks, records
+from nfsd.state import blackouts, locks, records, sessions
 from nfsd.state.ids import INSTANCE_MAX, INSTANCES_KEY, Instances
 from nfsd.state.model import Callback, Client, LockState, OpenState, SeqidOwner, Session
 from nfsd.state.tables import State
@@ -225,8 +225,7 @@ class Fold:
                 back=records.channel_of(kept.back),
             )
             session.resumed = True
-            self.state.sessions[key] = session
-            client.sessions[key] = session
+            sessions.add_session(self.state, session)
             if self._orphans:
                 self._came(STREAM, key)
         session.flags, session.callback_program = kept.flags, kept.callback_program
@@ -245,9 +244,7 @@ class Fold:
                 records.put_slot(changes, slot)
 
     def _drop_session(self, session: Session) -> None:
-        session.destroyed = True
-        del self.state.sessions[session.sessionid]
-        del session.client.sessions[session.sessionid]
+        sessions.forget(self.state, session)
 
     def _slot(self, key: bytes, value: bytes) -> None:
         seqid, reply = records.decode_slot(value)
@@ -467,7 +464,7 @@ class Fold:
         self.addresses[holder_key] = address = value.decode("ascii")
         client = self._holders.get(holder_key)
         if client is not None:
-            client.address = address
+            self.state.clients.readdress(client, address)
 
     def _no_meta(self, key: bytes) -> None:
         holder_key = records.holder_of_address(key)
@@ -477,4 +474,4 @@ class Fold:
         self.addresses.pop(holder_key, None)
         client = self._holders.get(holder_key)
         if client is not None:
-            client.address = ""
+            self.state.clients.readdress(client, "")

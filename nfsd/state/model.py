@@ -22,6 +22,10 @@ KEY_PART_SIZE: Final = 6
 Grants = tuple[tuple[Credentials, int], ...]
 """What callers, as squashed, were granted by their OPENs: OPEN4_SHARE_ACCESS bits; who opened last comes first."""
 
+SESSION_SIZE: Final = 2048
+SLOT_SIZE: Final = 512
+"""Bytes that a session and each of its slots are counted with, besides replies."""
+
 _NUMBER: Final = struct.Struct(">I")
 
 
@@ -57,7 +61,7 @@ class Client(Holder["OpenState"]):
     __slots__ = (
         "clientid", "family", "owner", "verifier", "principal", "confirmed", "sessions", "reclaim_complete",
         "create_sequence", "create_reply", "confirm", "callback", "open_owners", "lock_owners", "label", "peer",
-        "lost_until",
+        "lost_until", "reply_cache_size",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +86,8 @@ class Client(Holder["OpenState"]):
         self.peer = ""
         # Until when its sessions say that it has lost something, in case it does not ask what.
         self.lost_until = 0.0
+        # Bytes that its sessions' slots may keep.
+        self.reply_cache_size = 0
 
     def has_state(self) -> bool:
         """Whether anything would be lost with it (RFC 8881 18.50.3)."""
@@ -129,12 +135,13 @@ class Slot:
 class Session(Carried):
     """One session of a client (RFC 8881 2.10).
 
-    `connections` carry it, `back_connections` its callbacks.  `resumed`: it was loaded from the store.
+    `connections` carry it, `back_connections` its callbacks.  `resumed`: it was loaded from the store.  `heard` is when
+    its last request came, 0.0 if none has.
     """
 
     __slots__ = (
         "sessionid", "client", "flags", "callback_program", "fore", "back", "slots", "reply_size_max", "destroyed",
-        "connections", "back_connections", "resumed",
+        "connections", "back_connections", "resumed", "heard",
     )  # fmt: skip
 
     def __init__(
@@ -149,6 +156,7 @@ class Session(Carried):
         # Made when they are first used: most clients use few.
         self.slots: list[Slot | None] = [None] * fore.slots
         self.resumed = False
+        self.heard = 0.0
         self.reply_size_max = fore.reply_size_max
         self.destroyed = False
         self.connections: set[Connection] = set()
@@ -161,6 +169,11 @@ class Session(Carried):
             slot = self.slots[number] = Slot(self.sessionid, number)
             slot.resumed = self.resumed
         return slot
+
+    @property
+    def reply_cache_size(self) -> int:
+        """Bytes that it and the replies in its slots may take."""
+        return SESSION_SIZE + len(self.slots) * (SLOT_SIZE + self.fore.reply_cached_max)
 
     def join(self, connection: Connection) -> None:
         """A connection carries this session from now on."""

@@ -50,15 +50,17 @@ def grant(
 
     `granted` is what of `access` the file's permissions, or a record of before, give the caller.
 
-    Raises Nfs4Error: RESOURCE or DELAY above limits.opens_max, SERVERFAULT where another client has this very open.
+    Raises Nfs4Error: RESOURCE or DELAY above limits.opens_max or opens_per_client_max, SERVERFAULT where another client
+    has this very open.
     """
     handle = node.handle
     key = key_of(state, client, owner, handle)
     held = client.opens.get(key)
     if held is None:
-        if len(state.filter.opens) >= state.opens_max:
+        limits = state.limits
+        if len(client.opens) >= limits.opens_per_client_max or len(state.filter.opens) >= limits.opens_max:
             status = nfs4.NFS4ERR_DELAY if client.family else nfs4.NFS4ERR_RESOURCE
-            raise Nfs4Error(status, f"{state.opens_max} opens (limits.opens_max)")
+            raise Nfs4Error(status, f"{len(client.opens)} opens of {len(state.filter.opens)} (limits.opens_...)")
         if key in state.filter.opens:
             raise Nfs4Error(nfs4.NFS4ERR_SERVERFAULT, "another client has claimed this open under the same name")
         held = OpenState(client, key, handle, owner, state.instances.next(asker.changes), caller)
@@ -72,7 +74,7 @@ def grant(
         state.stateids[held.other] = held
         node.opens += 1
     else:
-        _note_grant(held, caller, granted, state.callers_per_open_max)
+        _note_grant(held, caller, granted, state.limits.callers_per_open_max)
         state.filter.change_open(held, held.access | access, held.deny | deny)
     held.access_seen |= 1 << access
     held.deny_seen |= 1 << deny

@@ -49,8 +49,8 @@ class FileRequest(Request):
         self.clock_step_s = 0.0
         self.cred = Credentials(os.geteuid(), os.getegid(), ())
         self.state = State(
-            secret=bytes(32), epoch=1, lease_time_s=LEASE_TIME_S, clients_max=1, opens_max=1,
-            callers_per_open_max=2, now=0.0, random_bytes=bytes,
+            secret=bytes(32), epoch=1, lease_time_s=LEASE_TIME_S, limits=Limits(), now=0.0,
+            random_bytes=bytes,
         )  # fmt: skip
         self.lost = 0
         verifier = WriteVerifier(secret=bytes(32), boot_id=b"boot", node="", losses=0)

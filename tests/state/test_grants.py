@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nfsd.config import Limits
 from nfsd.state import opens
 from nfsd.state.model import Client, OpenState
 from nfsd.vfs.interface import Credentials
@@ -66,7 +67,7 @@ def test_grant_returning_caller(world: World, client: Client) -> None:
 
 def test_grant_too_many_callers(world: World, client: Client) -> None:
     """Of more callers than limits.callers_per_open_max who opened longest ago is forgotten."""
-    assert world.state.callers_per_open_max == 3
+    world.state.limits = Limits(callers_per_open_max=3)
     for caller in (ALICE, BOB, CAROL):
         opened(world, client, caller, READ)
     opened(world, client, ALICE, READ)
@@ -76,7 +77,7 @@ def test_grant_too_many_callers(world: World, client: Client) -> None:
 
 def test_grant_one_caller_alone(world: World, client: Client) -> None:
     """With a limit of one only the last caller is remembered."""
-    world.state.callers_per_open_max = 1
+    world.state.limits = Limits(callers_per_open_max=1)
     opened(world, client, ALICE, WRITE)
     held = opened(world, client, BOB, READ)
     assert granted(held) == {1000: 0, 2000: READ, 3000: 0, 4000: 0}

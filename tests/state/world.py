@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from nfsd.config import parse_export
+from nfsd.config import Limits, parse_export
 from nfsd.exports import Namespace, parse_exports
 from nfsd.rpc.connection import Connection
 from nfsd.state import clients, opens, records, sessions
@@ -52,11 +52,11 @@ class Requester(Asker):
         self.stateid = None
 
 
-def new_state(*, now: float = NOW, wall_offset_s: float = 0.0, opens_max: int = 1000, seed: int = 1) -> State:
+def new_state(*, now: float = NOW, wall_offset_s: float = 0.0, limits: Limits | None = None, seed: int = 1) -> State:
     """A state that holds nothing."""
     return State(
-        secret=SECRET, epoch=1, lease_time_s=LEASE_TIME_S, clients_max=1000, opens_max=opens_max,
-        callers_per_open_max=3, now=now, random_bytes=random.Random(seed).randbytes, wall_offset_s=wall_offset_s,
+        secret=SECRET, epoch=1, lease_time_s=LEASE_TIME_S, limits=limits or Limits(), now=now,
+        random_bytes=random.Random(seed).randbytes, wall_offset_s=wall_offset_s,
     )  # fmt: skip
 
 
@@ -78,8 +78,8 @@ def fold_all(fold: Fold, entries: Iterable[Entry]) -> None:
 class World:
     """A live state, some files to open, and the store that has what was committed."""
 
-    def __init__(self, *, files: int = 3, wall_offset_s: float = 0.0) -> None:
-        self.state = new_state(wall_offset_s=wall_offset_s)
+    def __init__(self, *, files: int = 3, wall_offset_s: float = 0.0, limits: Limits | None = None) -> None:
+        self.state = new_state(wall_offset_s=wall_offset_s, limits=limits)
         self.now = NOW
         self.store = MemoryStore()
         # What each committed ChangeSet changed.

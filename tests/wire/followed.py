@@ -43,8 +43,8 @@ class Follower:
     def __init__(self, live: State) -> None:
         self._live = live
         state = State(
-            secret=live.secret, epoch=1, lease_time_s=1, clients_max=1, opens_max=1, callers_per_open_max=1,
-            now=live.filter.began, random_bytes=bytes, wall_offset_s=live.wall_offset_s,
+            secret=live.secret, epoch=1, lease_time_s=1, limits=live.limits, now=live.filter.began,
+            random_bytes=bytes, wall_offset_s=live.wall_offset_s,
         )  # fmt: skip
         self._fold = Fold(state)
         self._state = state

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+import struct
 
 import pytest
 
 from tests.support import operations as ops
-from tests.support.client import Client40, Owner40, Session, mount, unique
+from tests.support.client import (
+    Client40,
+    Connection,
+    Owner40,
+    Session,
+    begin_session,
+    identify,
+    mount,
+    unique,
+)
 from tests.support.operations import Op
+from tests.support.waiting import until
 from tests.wire.conftest import Connect, MakeServer
 from tests.wire.server import ServerProcess
 from xdr.generated import nfs4
@@ -178,13 +189,83 @@ def test_clients_and_opens_limits(make_server: MakeServer, connect: Connect, nam
     """A client or an open too many has to wait: DELAY, or RESOURCE for NFSv4.0; nobody else is harmed."""
     server = make_server(limits={"clients_max": 2, "opens_max": 2})
     session, client40 = mount(connect(server)), Client40(connect(server))
-    assert connect(server).status(ops.exchange_id(unique(b"third"))) == nfs4.NFS4ERR_DELAY
+    found = identify(connect(server), unique(b"third"))
+    creating = ops.create_session(found.eir_clientid, found.eir_sequenceid)
+    assert connect(server).status(creating) == nfs4.NFS4ERR_DELAY
+    told = connect(server).call(ops.setclientid(unique(b"third")), minor=0).results[0].resok4
+    confirming = ops.setclientid_confirm(told.clientid, told.setclientid_confirm)
+    assert connect(server).status(confirming, minor=0) == nfs4.NFS4ERR_DELAY
     opened = session.create(name)
     Owner40(client40).create(unique(b"second"))
     assert session.open_status(unique(b"third"), how=ops.unchecked(), owner=b"another") == nfs4.NFS4ERR_DELAY
     opening = Owner40(client40).opening(unique(b"fourth"), how=ops.unchecked())
     assert client40.status(*opening) == nfs4.NFS4ERR_RESOURCE
     assert session.status(ops.putfh(opened.handle), ops.read(opened.stateid)) == nfs4.NFS4_OK
+    session.ok(ops.putfh(opened.handle), ops.close(opened.stateid))
+    assert session.connection.status(ops.destroy_session(session.sessionid)) == nfs4.NFS4_OK
+    assert session.connection.status(ops.destroy_clientid(session.clientid)) == nfs4.NFS4_OK
+    assert connect(server).status(creating) == nfs4.NFS4_OK
+
+
+def test_owners_limit(make_server: MakeServer, connect: Connect) -> None:
+    """An open owner or a lock owner too many is RESOURCE; the client's other ones go on."""
+    server = make_server(limits={"owners_per_client_max": 2})
+    client = Client40(connect(server))
+    first, second, third = Owner40(client), Owner40(client), Owner40(client)
+    opened = first.create(unique(b"file"))
+    second.create(unique(b"file"))
+    assert client.status(*third.opening(unique(b"file"), how=ops.unchecked())) == nfs4.NFS4ERR_RESOURCE
+    statuses = []
+    for owner in (b"1", b"2", b"3"):
+        locking = ops.lock_new(
+            opened.stateid, 0, 1, nfs4.READ_LT, owner=owner, clientid=client.clientid, open_seqid=first.next()
+        )
+        statuses.append(client.status(ops.putfh(opened.handle), locking))
+    assert statuses == [nfs4.NFS4_OK, nfs4.NFS4_OK, nfs4.NFS4ERR_RESOURCE]
+    assert Owner40(Client40(connect(server))).create(unique(b"file"))
+
+
+def test_callback_address_too_long(connection: Connection) -> None:
+    """A netid or a callback address that nobody can have is INVAL, and nothing is kept of it."""
+    for netid, address in ((b"n" * 129, b"127.0.0.1.3.231"), (b"tcp", b"1" * 129), (b"tcp", b"1" * 900_000)):
+        asking = ops.setclientid(unique(b"client"))
+        asking.arm.callback.cb_location = nfs4.netaddr4(netid, address)
+        assert connection.status(asking, minor=0) == nfs4.NFS4ERR_INVAL
+    asking = ops.setclientid(unique(b"client"))
+    asking.arm.callback.cb_location = nfs4.netaddr4(b"n" * 128, b"1" * 128)
+    assert connection.status(asking, minor=0) == nfs4.NFS4_OK
+
+
+def test_client_owner_too_long(connection: Connection) -> None:
+    """An owner string has 1,024 bytes at most (RFC 8881 3.3.10)."""
+    longest = unique(b"client").ljust(1024, b"x")
+    assert connection.status(ops.exchange_id(longest)) == nfs4.NFS4_OK
+    assert connection.status(ops.setclientid(longest), minor=0) == nfs4.NFS4_OK
+    head, tail = (ops.encoded("EXCHANGE_ID", ops.exchange_id(longest).arm), bytes(4))
+    at = head.index(struct.pack(">I", 1024) + longest)
+    longer = head[:at] + struct.pack(">I", 1028) + longest + tail + head[at + 4 + 1024 :]
+    assert connection.ask(longer).status == nfs4.NFS4ERR_BADXDR
+
+
+def test_idle_session_makes_room(make_server: MakeServer, connect: Connect) -> None:
+    """A client that has lost its connections with many sessions is not locked out; its newer ones live on."""
+    server = make_server(limits={"sessions_per_client_max": 3})
+    lost = connect(server)
+    first = mount(lost)
+    second = begin_session(lost, first.clientid, first.create_sequence + 1)
+    connection = connect(server)
+    third = begin_session(connection, first.clientid, first.create_sequence + 2)
+    lost.close()
+
+    def made() -> bool:
+        request = ops.create_session(first.clientid, first.create_sequence + 3)
+        return connection.status(request) == nfs4.NFS4_OK  # NOSPC until the server has seen the end of the connection.
+
+    until(made, "there was room for a session")
+    first.connection = second.connection = connection
+    assert second.status(ops.putrootfh()) == third.status(ops.putrootfh()) == nfs4.NFS4_OK
+    assert first.status(ops.putrootfh()) == nfs4.NFS4ERR_BADSESSION
+    assert len(list(server.events("session.evicted"))) == 1
 
 
 def test_clone_between_exports(make_server: MakeServer, connect: Connect, name: bytes) -> None:
