@@ -43,10 +43,13 @@ def require_admitted(c: Request) -> None:
 
 
 def require_address(c: Request, client: Client, status: int) -> None:
-    """Whether the caller comes from where the client does.  A client without an address gets this one.
+    """Whether the caller comes from where the client does, or by one of its sessions.
 
-    Raises Nfs4Error(`status`), which should be the one for a client or session that is not there.
+    A client without an address gets this one.  Raises Nfs4Error(`status`), which should be the one for a client or
+    session that is not there.
     """
+    if client is c.client:
+        return
     if not is_admitted(c):
         raise _refused(c, client, status, "no export admits its address and port")
     if not client.address:
@@ -56,7 +59,7 @@ def require_address(c: Request, client: Client, status: int) -> None:
 
 
 def require_speaker(c: Request, client: Client, status: int) -> None:
-    """Whether the caller is who made the client, or a request of one of its sessions.  Raises Nfs4Error(`status`)."""
+    """Whether the caller is who made the client, or comes by one of its sessions.  Raises Nfs4Error(`status`)."""
     if client is not c.client:
         require_address(c, client, status)
         require_principal(c, client, status)

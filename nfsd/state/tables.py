@@ -181,6 +181,7 @@ class ClientTable:
             self._unconfirmed.pop(key)
         if self._confirmed.get(key) is client:
             del self._confirmed[key]
+        if client.confirmed:
             self._leave_address(client)
 
 

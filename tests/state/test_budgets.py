@@ -226,6 +226,17 @@ def test_reply_cache_is_counted_alike() -> None:
     assert not world.state.clients.of_address
 
 
+def test_addresses_are_folded_in_any_order() -> None:
+    """A client that comes back from elsewhere leaves no trace of where it was, in whatever order its records come."""
+    world = World()
+    world.client(b"client", address=HERE)
+    world.client(b"client", verifier=b"boot two", address=THERE)
+    first, second = world.steps
+    for entries in ([*first, *second], [*first, *reversed(second)], [*reversed(first), *reversed(second)]):
+        fold = world.follower(entries)
+        assert {address: len(near) for address, near in fold.state.clients.of_address.items()} == {THERE: 1}
+
+
 def test_opens_of_one_client() -> None:
     """A client with as many opens as it may have opens no more; another one does."""
     world = World(limits=Limits(opens_per_client_max=2))
