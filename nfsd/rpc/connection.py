@@ -31,8 +31,9 @@ from nfsd.vfs.interface import Credentials
 log = get_logger()
 
 SCRATCH_SIZE = 256 * 1024
-# Replies are written when there are this many bytes of them, be there more requests or not.
-_WRITE_SIZE = 256 * 1024
+# Replies are written when there are this many bytes of them, be there more requests or not; small ones do not count,
+# which come to no more than a few MiB in a turn.
+_WRITE_SIZE, _SMALL_SIZE = 256 * 1024, 4096
 # A dead peer is found out after a bit more than a minute and a half, however long its lease is.
 KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT = 60, 10, 4
 
@@ -137,6 +138,8 @@ class TcpConnection(asyncio.BufferedProtocol, Connection, Member):
         self._hub = hub
         self._counters = hub.counters
         self._check = hub.check
+        self._clock = hub.clock
+        self._slice_s = hub.turns.slice_s
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket
         self._in_flight_max = hub.limits.requests_in_flight_max
@@ -149,6 +152,7 @@ class TcpConnection(asyncio.BufferedProtocol, Connection, Member):
         self._batching = False
         self._behind = False
         self._working = 0
+        # Written since replies waited for the first time, and what of that was taken at the last look.
         self._sent = self._taken = 0
         self.in_flight = 0
         self.receiving = self.unsent = 0
@@ -210,7 +214,22 @@ class TcpConnection(asyncio.BufferedProtocol, Connection, Member):
     def buffer_updated(self, nbytes: int) -> None:
         """Take the records that have become complete, and write all their replies at once."""
         self._counters.received_bytes += nbytes
-        self._receive(nbytes)
+        reader = self._reader
+        try:
+            records = reader.received(nbytes)
+        except RecordError as error:
+            self._counters.bad_requests["record"] += 1
+            self.close(str(error))
+            return
+        if records:
+            self._work(records)
+        elif not reader.more:
+            # A peer with Nagle's algorithm keeps the rest of its record back until it sees an acknowledgement.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        if reader.held or self.receiving:
+            if reader.more and not self._pauses:
+                self._wait_for_turn()
+            self._count_received(anew=bool(records))
 
     def pause_writing(self) -> None:
         """Replies wait until the peer takes them."""
@@ -224,34 +243,16 @@ class TcpConnection(asyncio.BufferedProtocol, Connection, Member):
 
     # -- requests -----------------------------------------------------------------------------------------
 
-    def _receive(self, count: int) -> None:
-        """Work on the records that `count` more bytes complete."""
-        reader = self._reader
-        try:
-            records = reader.received(count)
-        except RecordError as error:
-            self._counters.bad_requests["record"] += 1
-            self.close(str(error))
-            return
-        if records:
-            self._work(records)
-        elif not reader.more:
-            # A peer with Nagle's algorithm keeps the rest of its record back until it sees an acknowledgement.
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        if reader.more and not self._pauses:
-            self._wait_for_turn()
-        if reader.held or self.receiving:
-            self._count_received(anew=bool(records))
-
     def _work(self, records: list[Record]) -> None:
         """Take records as long as nothing speaks against it; the rest stays in the backlog."""
-        hub, origin = self._hub, self.origin
-        clock = hub.clock
-        began = now = self.heard_s = clock()
-        ends = hub.turns.begin(origin, now)
-        if origin.unsent and not hub.budget.has_room(origin):
+        clock, origin = self._clock, self.origin
+        began = self.heard_s = clock()
+        if began - origin.slice_began_s > 2 * origin.spent_s:  # It has used no more than half of the time.
+            origin.slice_began_s, origin.spent_s = began, 0.0
+        ends = began + self._slice_s - origin.spent_s
+        if origin.unsent and not self._hub.budget.has_room(origin):
             self._choke()
-        taken, count = 0, len(records)
+        taken, now = 0, began
         self._batching = True
         try:
             for record in records:
@@ -259,15 +260,15 @@ class TcpConnection(asyncio.BufferedProtocol, Connection, Member):
                     break
                 self._take(record)
                 taken += 1
-                if taken < count:
-                    now = clock()
+                now = clock()
             self._batching = False
+            # Without the last write, which is short: larger replies have been written before.
+            origin.spent_s += now - began
             if self._out:
                 self._write()
         finally:
             leave()
-        origin.spent_s += clock() - began
-        if taken < count and not self._pauses & _ENDED:
+        if taken < len(records) and not self._pauses & _ENDED:
             self._backlog = records[taken:]
             self._backlog_size = sum(map(len, self._backlog))
             self._count_received(anew=taken > 0)
@@ -288,7 +289,7 @@ class TcpConnection(asyncio.BufferedProtocol, Connection, Member):
             self._work(backlog)
             self._count_received(anew=True)
         else:
-            self._receive(0)
+            self.buffer_updated(0)
         if not self._pauses:
             self._go_on()
 
@@ -348,11 +349,14 @@ class TcpConnection(asyncio.BufferedProtocol, Connection, Member):
         out, size = self._out, sum(map(len, body))
         out.append(message.success(xid, size))
         out += body
-        self._out_size += size
         self.in_flight -= 1
-        if not self._batching or self._out_size > _WRITE_SIZE:
+        if not self._batching:
             self._write()
-        if self._pauses & _FULL:
+        elif size > _SMALL_SIZE:
+            self._out_size += size
+            if self._out_size > _WRITE_SIZE:
+                self._write()
+        if self._pauses:
             self._make_room()
 
     def reply_whole(self, record: bytes) -> None:
@@ -361,12 +365,12 @@ class TcpConnection(asyncio.BufferedProtocol, Connection, Member):
         self.in_flight -= 1
         if not self._batching:
             self._write()
-        if self._pauses & _FULL:
+        if self._pauses:
             self._make_room()
 
     def _make_room(self) -> None:
-        """Go on once half of what may be in flight has been answered."""
-        if self.in_flight <= self._in_flight_max // 2:
+        """Go on, if there was too much in flight, once half of it has been answered."""
+        if self._pauses & _FULL and self.in_flight <= self._in_flight_max // 2:
             self._lift(_FULL)
 
     def hold_writes(self) -> None:
@@ -388,10 +392,10 @@ class TcpConnection(asyncio.BufferedProtocol, Connection, Member):
         if self._check is not None:
             self._check()
         data = b"".join(out)
-        self._sent += len(data)
         self._counters.sent_bytes += len(data)
         self._transport.write(data)
         if self._behind:
+            self._sent += len(data)
             self.look_again()
 
     # -- what is unsent -----------------------------------------------------------------------------------

@@ -55,6 +55,10 @@ class RecordReader:
         """`count` bytes were put in `buffer`: the records that they complete, in order."""
         large = self._large
         if large is None:
+            if not self.held and 4 < count <= self._record_size_max and not self._fragments:
+                (mark,) = _MARK.unpack_from(self.buffer)
+                if mark == _LAST | count - 4:
+                    return [bytes(self.buffer[4:count])]  # One whole record, as most come.
             data = bytes(self.buffer[:count])
             return self._cut(self._tail + data if self._tail else data, [])
         left = self._left

@@ -29,13 +29,6 @@ class Turns:
         self._call_soon = call_soon
         self._waiting: dict[Origin, deque[Member]] = {}
 
-    def begin(self, origin: Origin, now: float) -> float:
-        """The time until when requests of this origin may be begun; not after `now` if it has to wait."""
-        if now - origin.slice_began_s > 2 * origin.spent_s:
-            origin.slice_began_s = now
-            origin.spent_s = 0.0
-        return now + self.slice_s - origin.spent_s
-
     def defer(self, member: Member) -> None:
         """Have `member.take_turn()` called when it is its turn, behind the others of its origin that wait."""
         if not self._waiting:
