@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 TYPED := xdr statestore nfsd tests vagrant
 CORE := $(wildcard $(addprefix tests/,attributes compound durable rpc state statestore support xdr))
 
-.PHONY: serve test check unit process quick quick-check quick-test coverage versions kernel-setup bench clean help
+.PHONY: serve test check unit process quick quick-check quick-test coverage versions kernel-setup bench hostile clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make check   ruff, mypy and generated code only"
 	@echo "make coverage what those execute, by room, and which errors no test brings about"
 	@echo "make versions the unit tests with each of $(VERSIONS) that is here"
+	@echo "make hostile floods of a server for 20 s each, with an honest client beside them (most of an hour)"
 	@echo "make bench   the benchmark against other servers (needs root)"
 	@echo "make clean   remove $(VENV), demo-state and caches; demo-export stays"
 
@@ -120,6 +121,10 @@ test: kernel-setup check
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m tests.bench
+
+# Figures need a quiet machine.
+hostile: $(VENV)/.installed-test
+	$(BIN)/python -m tests.hostile --all
 
 clean:
 	rm -rf $(VENV) demo-state build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

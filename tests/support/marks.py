@@ -15,7 +15,7 @@ TESTS = Path(__file__).resolve().parents[1]
 UNIT, PROCESS, KERNEL, ROOT = "unit", "process", "kernel", "root"
 KINDS = (UNIT, PROCESS, KERNEL)
 # Folders whose tests start servers or other programs, or connect to something.
-PROCESS_FOLDERS = frozenset({"failover", "kernel", "once", "pair", "soak", "wire"})
+PROCESS_FOLDERS = frozenset({"failover", "hostile", "kernel", "once", "pair", "soak", "wire"})
 # Files that are not what their folder is.
 PROCESS_FILES = frozenset({
     "apart/test_hung.py",
