@@ -39,7 +39,7 @@ PROCESS_TESTS = frozenset({
     "vfs/test_table.py::test_ordinary_user",
     "vfs/test_table.py::test_ordinary_user_behind_a_closed_directory",
 })  # fmt: skip
-UNIT_FILES = frozenset({"failover/test_packets.py", "soak/test_ledger.py"})
+UNIT_FILES = frozenset({"failover/test_packets.py", "hostile/test_fuzz.py", "soak/test_ledger.py"})
 # The house style asks git and the compiler, which it must not import.
 FREE_FOLDERS = frozenset({"style"})
 # By these a test says that it needs root.
