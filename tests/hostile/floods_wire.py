@@ -120,6 +120,7 @@ class IdleConnections(Flood):
 
     name = "10,000 idle connections"
     counts = 10_000, 10_000
+    time_factor = 2.0
     proof = "connections"
 
     def run(self) -> None:

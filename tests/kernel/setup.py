@@ -1,4 +1,6 @@
-"""Installs what the kernel tests and the failover tests need: `python -m tests.kernel.setup`.
+"""Installs what tests need of Debian: those with a real client, of failover, of slow file systems.
+
+`python -m tests.kernel.setup`.
 
 Says what it installed and what it could not. It ends with 0 even when something is still missing, so that
 `make test` goes on and those tests are skipped; `--strict` (for CI) ends with 1 then.
@@ -10,6 +12,7 @@ import subprocess
 import sys
 
 from tests.failover import packages as failover
+from tests.hostile import mounted as slow
 
 from .packages import complaint, missing_packages
 
@@ -42,12 +45,13 @@ def install(packages: list[str]) -> None:
 def main(arguments: list[str]) -> int:
     """Install what is missing where that is possible, and report."""
     peer = "ganesha" if "--peer=ganesha" in arguments else "understudy"
-    missing = list(dict.fromkeys(missing_packages(peer) + failover.missing_packages(failover.ALL)))
+    needs = (*failover.ALL, *slow.NEEDS)
+    missing = list(dict.fromkeys(missing_packages(peer) + failover.missing_packages(needs)))
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
-        print("kernel and failover tests: installing", *missing, flush=True)
+        print("tests: installing", *missing, flush=True)
         install(missing)
-    reasons = [reason for reason in (complaint(peer), failover.complaint(failover.ALL)) if reason]
-    print("\n".join(reasons) or "kernel and failover tests: everything they need is installed")
+    reasons = [reason for reason in (complaint(peer), failover.complaint(failover.ALL), slow.complaint()) if reason]
+    print("\n".join(reasons) or "tests: everything that they need of Debian is installed")
     return 1 if reasons and "--strict" in arguments else 0
 
 
