@@ -39,10 +39,12 @@ class How(IntFlag):
     STALE_SEQID = 1
     """Sequence ids stay as they are; otherwise they become the next ones of their slots."""
     IN_PIECES = 2
+    """A stream comes byte by byte, or nearly so; of other forms, work for threads waits for the next input without."""
     SECOND_PASSES = 4
-    LEASE_PASSES = 8
-    """Together with the bit below: leases run out."""
-    LEASE_PASSES_TOO = 16
+    AGAIN = 8
+    """A message is delivered twice, as a client does that had no reply."""
+    LEASE_PASSES = 16
+    """Together with the two bits above: leases run out."""
     SECOND_CONNECTION = 32
     CALLER = 64 + 128
     """One of four callers."""
@@ -142,13 +144,15 @@ class Writer:
         if rng.random() < 0.3:
             minor = 0
         operations = self._composers[minor].compose()
-        return minor, [head, *operations] if minor and rng.random() < 0.95 else operations
+        # Operations without a session come alone.
+        in_session = minor and rng.random() < (0.95 if len(operations) > 1 else 0.6)
+        return minor, [head, *operations] if in_session else operations
 
     def _whole(self, minor: int, operations: list[bytes]) -> bytes:
         rng = self._rng
         how = rng.randrange(256) & ~How.STALE_SEQID if rng.random() < 0.9 else rng.randrange(256)
-        if rng.random() < 0.95:
-            how &= ~How.LEASE_PASSES
+        if rng.random() < 0.9:
+            how &= ~How.AGAIN
         body = compound(minor, operations, b"" if rng.random() < 0.9 else b"tag")
         form = rng.randrange(len(_FORMS))
         if _FORMS[form] != COMPOUND:

@@ -25,13 +25,16 @@ from xdr.generated import nfs4
 
 TREE_SIZE_MAX: Final = 8 << 20
 FILE_SIZE_MAX: Final = 1 << 40
-LIFE: Final = 4000
+LIFE: Final = 1000
 """Inputs until the core dies and takes over what it has left; every so many lives it begins with nothing."""
-LIVES: Final = 4
+LIVES: Final = 8
 DECODE_INTERVAL: Final = 8
 _SCRATCH_SIZE: Final = 1 << 16
 _PIECE_SIZE: Final = 100
 _SEQUENCE: Final = struct.Struct(">II")
+_SEQUENCE_HEAD: Final = struct.pack(">I", nfs4.OP_SEQUENCE)
+# Then what waits for threads is done, whatever an input says.
+_WAITING_MAX: Final = 8
 # AUTH_NONE gets nowhere, so there are few of it.
 _CALLERS: Final = tuple(map(authentic, (auth_sys(), auth_sys(1000, 1000, (4, 27)), auth_sys(65534, 65534), auth_sys())))
 _NOBODY: Final = authentic(b"", AUTH_NONE)
@@ -135,7 +138,6 @@ class Live:
         self.done = 0
         self.inputs: list[bytes] = []
         self.begun = 0
-        self._asked = 0
         self._log_file = log_file
         log.configure(node="fuzz", level="error", file=log_file)
         self._log_size = log_file.stat().st_size
@@ -148,6 +150,7 @@ class Live:
         self.begun += 1
         self.inputs.clear()
         self._since = 0
+        self._asked = 0
         self.core = Core(seed=1)
         self.core.tree.pages_max = TREE_SIZE_MAX // 4096
         self.core.tree.file_size_max = FILE_SIZE_MAX
@@ -189,6 +192,7 @@ class Live:
             self._begin()
             return
         self.core = self.core.crash()
+        self._asked = 0
         self._wires = [Wire(number, f"192.0.2.{number}") for number in (1, 2)]
         self._readers = [self._reader() for _ in self._wires]
 
@@ -265,8 +269,8 @@ class Live:
     def _sequenced(self, body: bytes) -> bytes:
         """Put the next sequence id of its slot into a SEQUENCE."""
         for client in self._clients[1:]:
-            at = body.find(client.sessionid) + 16
-            if at >= 16 and len(body) >= at + 8:
+            at = body.find(_SEQUENCE_HEAD + client.sessionid) + 20
+            if at >= 20 and len(body) >= at + 8:
                 session = self.core.state.sessions[client.sessionid]
                 _seqid, slotid = _SEQUENCE.unpack_from(body, at)
                 slot = session.slots[slotid % len(session.slots)]
@@ -278,13 +282,19 @@ class Live:
 
     def _deliver(self, how: How, form: int, body: bytes) -> None:
         core = self.core
+        threads = core.threads
+        threads.keeps = bool(how & How.IN_PIECES) and len(threads.waiting) < _WAITING_MAX
+        while threads.waiting and not threads.keeps:
+            threads.work()
         if how & How.SECOND_PASSES:
-            lease = How.LEASE_PASSES | How.LEASE_PASSES_TOO
+            lease = How.AGAIN | How.LEASE_PASSES
             core.clock.now_s += core.config.lease_time_s + 1 if how & lease == lease else 1
             core.taken.reap()
         which = bool(how & How.SECOND_CONNECTION)
         if form != STREAM:
             self._take(self._wires[which], body)
+            if how & How.AGAIN:
+                self._take(self._wires[which], body)
         else:
             step = _PIECE_SIZE if how & How.IN_PIECES else _SCRATCH_SIZE
             for at in range(0, len(body), step):
@@ -324,14 +334,15 @@ class Live:
         return True
 
     def _answered(self) -> None:
-        """Each call has one reply, and each reply decodes.  Raises AssertionError, XdrError."""
-        asked, self._asked = self._asked, 0
+        """Each call has one reply when its work is done, and each reply decodes.  Raises AssertionError, XdrError."""
         replies = [body for wire in self._wires for _xid, body in wire.replies]
         refused = sum(len(wire.records) for wire in self._wires)
         for wire in self._wires:
             wire.replies.clear()
             wire.records.clear()
-        assert len(replies) + refused == asked, f"{len(replies)} replies and {refused} refusals to {asked} calls"
+        self._asked -= len(replies) + refused
+        assert self._asked >= 0, f"{-self._asked} replies that nobody asked for"
+        assert not self._asked or self.core.threads.waiting, f"{self._asked} calls without a reply"
         if self.done % DECODE_INTERVAL == 0:
             for body in replies:
                 if body:

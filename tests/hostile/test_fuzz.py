@@ -105,7 +105,7 @@ def test_no_answer_bites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """A call that nobody answers is a problem."""
     live = Live(_log(tmp_path))
     monkeypatch.setattr(live.core, "dispatch", lambda _wire, _call: None)
-    assert "0 replies" in live.give(bytes((0, 0)) + compound(0, [encoded("PUTROOTFH")])).problem
+    assert "1 calls without" in live.give(bytes((0, 0)) + compound(0, [encoded("PUTROOTFH")])).problem
     live.close()
 
 
