@@ -131,7 +131,6 @@ class OverlappingLocks(Held):
 
     name = "20,000 overlapping LOCKs"
     counts = 2_000, 20_000
-    time_factor = 2.0
     owner = b"overlapping"
 
     def take(self) -> None:

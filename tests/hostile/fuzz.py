@@ -178,13 +178,11 @@ def verdict(reports: list[Report]) -> Iterator[str]:
 def children(directory: Path, seed: int, count: int, jobs: int) -> list[Report]:
     """Fuzz in processes of their own, which share a corpus; their reports."""
     words = [sys.executable, "-m", "tests.hostile.fuzz_guided", "--directory", str(directory)]
-    started = [
-        subprocess.Popen(
-            [*words, "--inputs", str(count // jobs), "--seed", str(seed + number)],
-            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=(directory / f"fuzz-{seed + number}.stderr").open("wb"),
-        )
-        for number in range(jobs)
-    ]  # fmt: skip
+    started = []
+    for number in range(jobs):
+        command = [*words, "--inputs", str(count // jobs), "--seed", str(seed + number)]
+        with (directory / f"fuzz-{seed + number}.stderr").open("wb") as errors:
+            started.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors))
     reports = []
     for number, process in enumerate(started):
         code = process.wait()

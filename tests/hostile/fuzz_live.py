@@ -246,9 +246,17 @@ class Live:
         try:
             for client in self._clients:
                 if not client.lives():
+                    self._work()
                     client.renew()
         except (AssertionError, KeyError):
             self.start_anew()
+
+    def _work(self) -> None:
+        """Let the threads do what waits, and what comes at once."""
+        threads = self.core.threads
+        threads.keeps = False
+        while threads.waiting:
+            threads.work()
 
     def _prepared(self, data: bytes) -> tuple[How, int, bytes]:
         how, form, body = How(data[0]), form_of(data[1]), data[2:]
@@ -282,10 +290,10 @@ class Live:
 
     def _deliver(self, how: How, form: int, body: bytes) -> None:
         core = self.core
-        threads = core.threads
-        threads.keeps = bool(how & How.IN_PIECES) and len(threads.waiting) < _WAITING_MAX
-        while threads.waiting and not threads.keeps:
-            threads.work()
+        if how & How.IN_PIECES and len(core.threads.waiting) < _WAITING_MAX:
+            core.threads.keeps = True
+        else:
+            self._work()
         if how & How.SECOND_PASSES:
             lease = How.AGAIN | How.LEASE_PASSES
             core.clock.now_s += core.config.lease_time_s + 1 if how & lease == lease else 1

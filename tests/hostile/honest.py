@@ -1,4 +1,4 @@
-"""The honest client: rounds of GETATTR, OPEN, LOCK, LOCKU, CLOSE, each timed, and new mounts now and then.
+"""The honest client: rounds of GETATTR, OPEN, LOCK, WRITE, READ, LOCKU, CLOSE, each timed, and new mounts besides.
 
 Owns two threads, each with connections of its own, and what they have measured. Must not know what goes on beside them.
 """
@@ -120,6 +120,8 @@ class HonestClient:
         opened = self._ask(session, directory, ops.open_(b"honest file", owner=b"honest"), ops.getfh())
         file, stateid = ops.putfh(opened.value(3).object), opened.value(2).stateid
         locked = self._ask(session, file, ops.lock_new(stateid, 0, 100, owner=b"honest"))
+        self._ask(session, file, ops.write(stateid, b"honest" * 100))
+        self._ask(session, file, ops.read(stateid))
         self._ask(session, file, ops.locku(locked.value(2).lock_stateid, 0, 100))
         self._ask(session, file, ops.close(stateid))
 

@@ -66,7 +66,7 @@ class Figures:
             (not self.during.p99_ms <= bound_ms, f"p99 {self.during.p99_ms:.0f} ms; at most {bound_ms:.0f} ms"),
             (not self.mounts, "no new mount succeeded"),
             (not self.did.get(proof), f"the flood did nothing: {self.did}"),
-            (self.log > LOG_MAX, f"{self.log / MIB:.0f} MiB of log"),
+            (self.log > LOG_MAX, f"{self.log >> 10} KiB of log"),
         ]
         self.problems += [text for wrong, text in found if wrong]
 

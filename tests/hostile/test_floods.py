@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import floods_clients, floods_state
+from tests.hostile import floods_clients
 from tests.hostile.conftest import Targets
 from tests.hostile.flood import Flood
 from tests.hostile.flooder import CONTROL, FLOODS
@@ -18,8 +18,8 @@ from tests.hostile.server import TargetServer
 SECONDS, QUIET_S = 1.0, 0.4
 # The other tests' machine is not quiet: this finds who holds the loop, and the long run how long requests take.
 P99_MAX_MS = 150.0
-# Those that have to wait for the disk: the rest is the same code at both levels.
-AT_POWER = (floods_clients.ConfirmedClients, floods_state.LockOwners)
+# One that has to wait for the disk with every request: the rest is the same code at both levels.
+AT_POWER = (floods_clients.ConfirmedClients,)
 CASES = [("process", flood) for flood in FLOODS] + [("power", flood) for flood in AT_POWER]
 
 
