@@ -313,7 +313,7 @@ class Live:
         """Give bytes to a connection; after an error it is another one."""
         reader = self._readers[which]
         while data:
-            buffer = reader.buffer()
+            buffer = reader.buffer
             size = min(len(buffer), len(data))
             buffer[:size] = data[:size]
             data = data[size:]
