@@ -18,7 +18,6 @@ from nfsd.durable.faults import Faults
 from nfsd.durable.outbox import Outbox
 from nfsd.durable.pulse import Pulse
 from nfsd.durable.threads import Threads
-from nfsd.exports import ExportError
 from nfsd.log import get_logger, limiter
 from nfsd.resume.edge import of_this_machine
 from nfsd.resume.exports import Exports
@@ -80,7 +79,7 @@ class Server:
                 self._exports.prepare()
                 touch(self._config.state)
             rehearse()
-        except (StoreError, OSError, ExportError) as error:
+        except (StoreError, OSError, ValueError) as error:
             log.warning("server.unprepared", reason=str(error))
 
     def take_turn(self, turn: Turn, lock: int | None = None) -> None:

@@ -15,7 +15,7 @@ from nfsd.attributes import SetAttrs
 from nfsd.errors import Nfs4Error, status_of
 from nfsd.ops import once
 from nfsd.ops.change import begun
-from nfsd.ops.io import permitted
+from nfsd.ops.io import file_for
 from nfsd.ops.once import Before
 from nfsd.ops.request import Request
 from nfsd.ops.require import require_regular, require_writable
@@ -49,10 +49,15 @@ def op_setattr(c: Request, args: nfs4.SETATTR4args) -> int:
     wanted = attributes.decode_settable(fattr.attrmask, fattr.attr_vals, creating=False, minor=c.minor)
     cred = c.as_caller(node)
     require_writable(node)
-    if wanted.size is not None:
-        require_regular(c, node, link=nfs4.NFS4ERR_WRONG_TYPE)
-        permitted(c, args.stateid, node, True)
-    return set_once(c, node, cred, wanted, by_open=True)
+    if wanted.size is None:
+        return set_once(c, node, cred, wanted, by_open=False)
+    require_regular(c, node, link=nfs4.NFS4ERR_WRONG_TYPE)
+    file_for(c, args.stateid, node, True)
+    try:
+        return set_once(c, node, cred, wanted, by_open=True)
+    finally:
+        if not node.opens and not node.pinned:
+            node.fs.release(node)  # A program may be run again.
 
 
 def set_once(

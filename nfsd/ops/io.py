@@ -27,13 +27,15 @@ INLINE_WRITE_MAX = 64 * 1024
 _READ_HEAD = 8 + 8  # opnum, status, eof, the data's length
 
 
-def permitted(c: Request, stateid: nfs4.stateid4, node: Node, write: bool) -> Credentials:
+def file_for(c: Request, stateid: nfs4.stateid4, node: Node, write: bool) -> Credentials:
     """The caller, after checking that this stateid allows the caller to read `node`, or to change its data or size.
 
-    Who was not granted that by an OPEN of his own, and whoever uses a special stateid, needs permission on the file
-    now; an owner may always read and write what is his (RFC 8881 8.2.3; so does the Linux server).  Callers are
-    compared as the export squashes them.  Raises Nfs4Error, OSError.
+    The data is ready then.  Who was not granted that by an OPEN of his own, and whoever uses a special stateid, needs
+    permission on the file now; an owner may always read and write what is his (RFC 8881 8.2.3; so does the Linux
+    server).  Callers are compared as the export squashes them.  Raises Nfs4Error, OSError.
     """
+    if node.kind != stat.S_IFREG:
+        require_regular(c, node)
     cred = c.as_caller(node, reading=not write)
     if write:
         require_writable(node)
@@ -41,6 +43,7 @@ def permitted(c: Request, stateid: nfs4.stateid4, node: Node, write: bool) -> Cr
     need = nfs4.OPEN4_SHARE_ACCESS_WRITE if write else nfs4.OPEN4_SHARE_ACCESS_READ
     if held is None or held.caller is not cred or not held.granted & need:
         require_granted(held, node, cred, need)
+    node.fs.open_data(node, write)
     return cred
 
 
@@ -55,15 +58,6 @@ def require_granted(held: OpenState | None, node: Node, cred: Credentials, need:
     fs = node.fs
     if fs.access(node, want, cred) != want and fs.stat(node).st_uid != cred.uid:
         raise Nfs4Error(nfs4.NFS4ERR_ACCESS, "the file's permissions forbid it")
-
-
-def file_for(c: Request, stateid: nfs4.stateid4, node: Node, write: bool) -> Credentials:
-    """The caller that is `permitted` to read or write `node`, a regular file whose data is ready then."""
-    if node.kind != stat.S_IFREG:
-        require_regular(c, node)
-    cred = permitted(c, stateid, node, write)
-    node.fs.open_data(node, write)
-    return cred
 
 
 def op_read(c: Request, args: nfs4.READ4args) -> Steps:

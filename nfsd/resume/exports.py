@@ -11,7 +11,7 @@ from pathlib import Path
 from nfsd.apart import Keepers
 from nfsd.config import Config
 from nfsd.exports import Namespace, Numbers, parse_exports
-from nfsd.exports.numbers import KEY_PREFIX
+from nfsd.exports.numbers import KEY_PREFIX, is_key
 from nfsd.exports.options import parse_options
 from nfsd.log import get_logger
 from nfsd.resume.edge import Edge
@@ -40,7 +40,7 @@ class Exports:
         self._prepared: tuple[bytes, Namespace] | None = None
 
     def prepare(self) -> None:
-        """Open them now, if none needs the store's rows.  Raises StoreError, ExportError, OSError."""
+        """Open them now, if none needs the store's rows.  Raises StoreError, OSError, ValueError."""
         config = self._config
         paths = [(str(each.path), parse_options(each.options).apart) for each in config.exports]
         near = [path for path, apart in paths if not self._keepers.wanted(path, apart)]
@@ -97,7 +97,7 @@ def _stored_numbers(state: Path) -> Rows:
     """The records of the exports' numbers as they are now; a new store has none.  Raises StoreError."""
     try:
         with open_readonly(state) as reader:
-            return list(reader.sound(META, KEY_PREFIX))
+            return [(key, value) for key, value in reader.sound(META, KEY_PREFIX) if is_key(key)]
     except StoreMissing:
         return []
 

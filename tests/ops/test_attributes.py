@@ -187,3 +187,11 @@ def test_access_by_the_kernel(c: FileRequest) -> None:
     c.at(b"file")
     expected = nfs4.ACCESS4_READ | nfs4.ACCESS4_MODIFY | nfs4.ACCESS4_EXTEND
     assert ops.op_access(c, nfs4.ACCESS4args(ALL)).access == expected
+
+
+def test_setattr_size_keeps_nothing_open(c: FileRequest, tmp_path: Path) -> None:
+    """A size that was set without an open leaves no descriptor behind: the file may be a program that somebody runs."""
+    node = c.at(b"file")
+    ops.op_setattr(c, setattr_args(SIZE, bytes(7) + b"\3"))
+    assert (tmp_path / "file").read_bytes() == b"123"
+    assert (node.read_fd, node.write_fd) == (-1, -1)
