@@ -22,13 +22,14 @@ from nfsd.log import get_logger, limiter
 from nfsd.resume.edge import of_this_machine
 from nfsd.resume.exports import Exports
 from nfsd.resume.leave import finish
+from nfsd.resume.places import open_state
 from nfsd.resume.takeover import Taken, say_taken_over, take_over, uncollected
 from nfsd.resume.turn import Phases, Turn
 from nfsd.rpc.connections import Connections
 from nfsd.rpc.listeners import open_listeners, text_of
 from nfsd.state.records import UPGRADES
 from nfsd.vfs import leave, prepare_process
-from statestore import LmdbStore, Store, StoreError, rehearse, touch
+from statestore import Store, StoreError, rehearse, touch
 
 log = get_logger()
 
@@ -46,7 +47,7 @@ class Server:
         *,
         listeners: Sequence[socket.socket] | None = None,
         lock: int = -1,
-        open_store: Callable[..., Any] = LmdbStore.open,
+        open_store: Callable[..., Any] = open_state,
     ) -> None:
         """`listeners` are sockets that listen already; `lock` is the state directory's, if it is held already."""
         self.target = Target(config)
@@ -74,7 +75,6 @@ class Server:
         Nothing on the volume is touched unless it is `mounted`.
         """
         try:
-            prepare_process()
             if mounted:
                 self._exports.prepare()
                 touch(self._config.state)

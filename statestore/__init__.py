@@ -6,7 +6,7 @@ its own bytes into the values of records, and nobody here looks inside.
 
 from statestore.blackout import BLACKOUTS_MAX, Blackout, Blackouts, Subject
 from statestore.claims import Claim, Claimed, Claims, Completed
-from statestore.directory import LOCK_NAME, lock_directory, read_secret, touch
+from statestore.directory import LOCK_NAME, check_rights, lock_directory, read_secret, touch
 from statestore.errors import (
     StoreDamaged,
     StoreError,
@@ -115,6 +115,7 @@ __all__ = [
     "Verdict",
     "Waiting",
     "Why",
+    "check_rights",
     "decode_kept",
     "decode_open",
     "decode_ranges",

@@ -10,6 +10,7 @@ the engine keeps, and never opens the engine's data file: closing it would drop 
 
 import fcntl
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -43,6 +44,26 @@ def make_directory(directory: Path) -> None:
         ) from error
     if not directory.is_dir():
         raise StoreError(f"{directory} is no directory; name a directory for the state")
+
+
+def check_rights(directory: Path) -> None:
+    """Make sure that nobody but the server's user and root can change the directory, or read or change its secret.
+
+    What is not there yet is made so. Raises StoreError, with the remedy.
+    """
+    secret = directory / SECRET_NAME
+    for path, others, harm in ((directory, 0o022, "put other state in its place"), (secret, 0o077, "use the secret")):
+        try:
+            about = path.stat()
+        except (FileNotFoundError, PermissionError):
+            continue
+        except OSError as error:
+            raise StoreError(f"cannot look at {path}: {error.strerror}; see to the disk") from error
+        mode = stat.S_IMODE(about.st_mode)
+        if about.st_uid not in (0, os.geteuid()):
+            raise StoreError(f"{path} belongs to user {about.st_uid}, who could {harm}: chown it to the server's user")
+        if mode & others:
+            raise StoreError(f"{path} has mode {mode:04o}, by which others can {harm}: chmod {mode & ~0o077:o} {path}")
 
 
 def take_lock(directory: Path) -> int:

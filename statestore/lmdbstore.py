@@ -20,6 +20,7 @@ from statestore.directory import (
     DATA_NAME,
     SECRET_NAME,
     check_lock,
+    check_rights,
     fsync_directory,
     lock_directory,
     make_directory,
@@ -236,6 +237,7 @@ class LmdbStore(CommitQueue):
         self._lock = lock
         try:
             check_lock(directory, lock)
+            check_rights(directory)
             _refuse_lost_file(directory)
             self._env = _open_environment(directory, map_size=map_size, sync=sync, readonly=False)
             try:

@@ -12,6 +12,7 @@ import click
 from nfsd.cli.options import config_from, output_option, serve_options
 from nfsd.cli.show import print_json, print_record
 from nfsd.config import Config, ConfigError, ExportSpec, Problem, as_plain
+from nfsd.config.places import warnings_of
 from nfsd.exports import ExportError, parse_exports
 
 
@@ -48,6 +49,8 @@ def check_config(
         check_exports(config)
     except ConfigError as error:
         raise click.ClickException(f"{len(error.problems)} wrong:\n{error}") from error
+    for warning in warnings_of(config.state):
+        click.echo(f"warning: {warning}", err=True)
     plain = as_plain(config)
     if output == "json":
         print_json(plain)

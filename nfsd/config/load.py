@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from nfsd.config import places
 from nfsd.config.locate import Locator
 from nfsd.config.model import (
     BLACKOUT_RESPONSES,
@@ -35,6 +36,7 @@ from nfsd.config.model import (
     Limits,
     Problem,
 )
+from statestore import StoreError, check_rights
 
 _EXPORT_KEYS = ("path", "pseudo", "options", "blackout_s", "clients")
 _CLIENT_KEYS = ("match", "options")
@@ -301,6 +303,7 @@ class _Reader:
     def finish(self) -> Config:
         """The complete Config, or ConfigError."""
         self._check_exports()
+        self._check_state()
         self._check_cluster()
         if "state" not in self._server and "state" not in self._origin:
             message = 'is missing: give --state DIR, or state = "DIR" in the file\'s [server]'
@@ -352,6 +355,25 @@ class _Reader:
             if not comes_later and not export.path.is_dir():
                 message = f"{export.path} is no directory: make it, or correct the path"
                 self.problem(export.where, message, on_command_line=export.where == "--export")
+
+    def _check_state(self) -> None:
+        """The state lies where no client can reach it and no other machine writes, and is nobody else's."""
+        state = self._server.get("state")
+        if state is None:
+            return
+        for export in self._exports:
+            refusal = places.refused_beside(state, export.path)
+            if refusal is not None:
+                self.problem(export.where, refusal, on_command_line=export.where == "--export")
+        where, on_command_line = self._origin["state"]
+        label = where if on_command_line else f"{where}: state"
+        refusal = places.refused_on(state)
+        if refusal is not None:
+            self.problem(label, refusal, on_command_line=on_command_line)
+        try:
+            check_rights(state)
+        except StoreError as error:
+            self.problem(label, str(error), on_command_line=on_command_line)
 
 
 class _FileReader:

@@ -16,6 +16,7 @@ from nfsd.exports.options import parse_options
 from nfsd.log import get_logger
 from nfsd.resume.edge import Edge
 from nfsd.resume.load import Rows
+from nfsd.resume.places import keep_apart
 from nfsd.vfs import kernelmode
 from statestore import META, ChangeSet, StoreMissing, open_readonly, read_secret
 
@@ -54,6 +55,7 @@ class Exports:
         `given` are the records of the exports' numbers, `rows` those of the object tables that stand in for kernel
         handles, `commit` takes new ones of both.  Raises ExportError, OSError, ValueError.
         """
+        keep_apart(self._config.state, self._config.exports)
         numbers = Numbers(given)
         prepared = self._take_prepared(secret, numbers)
         namespace = prepared or self._open(secret, numbers, rows, commit)

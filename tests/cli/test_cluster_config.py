@@ -21,12 +21,13 @@ pause_max_s = 0.5
 notify_fifo = "fifo"
 notify_name = "NFS"
 [[export]]
-path = "."
+path = "data"
 """
 
 
 def written(directory: Path, text: str) -> Path:
     """A configuration file."""
+    (directory / "data").mkdir(exist_ok=True)
     file = directory / "node.toml"
     file.write_text(text)
     return file
@@ -68,7 +69,7 @@ def test_wrong_table(tmp_path: Path, change: tuple[str, str], complaint: str) ->
 
 def test_mounted_later(tmp_path: Path) -> None:
     """With a mount command an export need not be there yet; without one it must."""
-    text = WHOLE.replace('path = "."', 'path = "later"')
+    text = WHOLE.replace('path = "data"', 'path = "later"')
     with pytest.raises(ConfigError, match="later is no directory"):
         load_config(written(tmp_path, text))
     load_config(written(tmp_path, text.replace("[cluster]", '[cluster]\nmount = "true"')))
@@ -78,7 +79,7 @@ def test_mounted_later(tmp_path: Path) -> None:
     ("words", "complaint"),
     [
         (["serve", "--config", "node.toml"], "the file has a [cluster] table"),
-        (["standby", "--export", ".", "--state", "state"], "a standby needs a [cluster] table"),
+        (["standby", "--export", "data", "--state", "state"], "a standby needs a [cluster] table"),
         (["standby", "--config", "node.toml", "--no-pair"], "a standby has always a pair"),
     ],
 )

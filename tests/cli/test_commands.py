@@ -190,7 +190,8 @@ def test_unknown_command(run: Command) -> None:
 
 def test_check_config_ok(run: Command, tmp_path: Path) -> None:
     """The effective settings are printed after ok."""
-    ran = run("check-config", "--export", f"{tmp_path}=/a,ro", "--state", tmp_path / "s", "--lease-time", 20)
+    (tmp_path / "data").mkdir()
+    ran = run("check-config", "--export", f"{tmp_path}/data=/a,ro", "--state", tmp_path / "s", "--lease-time", 20)
     assert (ran.code, ran.out.split("\n")[0]) == (0, "ok")
     assert re.search(r"^lease_time_s +20$", ran.out, re.MULTILINE)
     assert not (tmp_path / "s").exists()
@@ -198,7 +199,8 @@ def test_check_config_ok(run: Command, tmp_path: Path) -> None:
 
 def test_check_config_json(run: Command, tmp_path: Path) -> None:
     """The effective settings are printed as JSON."""
-    ran = run("check-config", "--export", f"{tmp_path}=/a", "--state", tmp_path, "--no-pair", "-o", "json")
+    (tmp_path / "data").mkdir()
+    ran = run("check-config", "--export", f"{tmp_path}/data=/a", "--state", tmp_path / "s", "--no-pair", "-o", "json")
     assert ran.json()["exports"][0]["pseudo"] == "/a"
     assert ran.json()["pair"] is False
 
@@ -214,7 +216,8 @@ def test_check_config_wrong_values(run: Command, tmp_path: Path) -> None:
 def test_check_config_wrong_export_option(run: Command, tmp_path: Path) -> None:
     """An export's options are read as well, and the file's line is named."""
     file = tmp_path / "u.toml"
-    file.write_text('[server]\nstate = "s"\n[[export]]\npath = "."\npseudo = "/a"\noptions = "rw,colour"\n')
+    (tmp_path / "data").mkdir()
+    file.write_text('[server]\nstate = "s"\n[[export]]\npath = "data"\npseudo = "/a"\noptions = "rw,colour"\n')
     ran = run("check-config", "--config", file)
     assert ran.code == 1
     assert "u.toml:3" in ran.err
@@ -223,8 +226,10 @@ def test_check_config_wrong_export_option(run: Command, tmp_path: Path) -> None:
 
 def test_check_config_exports_clash(run: Command, tmp_path: Path) -> None:
     """What is wrong between two exports is found as well."""
-    exports = ("--export", f"{tmp_path}=/a,fsid=3", "--export", f"{tmp_path.parent}=/b,fsid=3")
-    ran = run("check-config", *exports, "--state", tmp_path)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    exports = ("--export", f"{tmp_path}/a=/a,fsid=3", "--export", f"{tmp_path}/b=/b,fsid=3")
+    ran = run("check-config", *exports, "--state", tmp_path / "s")
     assert ran.code == 1
     assert "fsid=3" in ran.err
 

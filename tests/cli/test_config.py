@@ -236,7 +236,7 @@ def test_config_export_no_directory(tmp_path: Path) -> None:
 
 def test_config_as_plain(export: Path, tmp_path: Path) -> None:
     """The plain form has every setting, addresses and paths as texts."""
-    config = load_config(options=options(state=str(tmp_path)), exports=[str(export)])
+    config = load_config(options=options(state=str(tmp_path / "state")), exports=[str(export)])
     plain = as_plain(config)
     assert set(plain) == set(Config.__dataclass_fields__)
     assert plain["listen"] == "0.0.0.0:2049"

@@ -20,8 +20,10 @@ from tests.cli.fake import FakeServer
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     """Settings for a server in a directory of its own."""
-    values = {"state": ("--state", str(tmp_path)), "metrics": ("--metrics", "127.0.0.1:0")}
-    return load_config(options=values, exports=[f"{tmp_path}=/a"])
+    (tmp_path / "data").mkdir()
+    values = {"state": ("--state", str(tmp_path / "state")), "metrics": ("--metrics", "127.0.0.1:0")}
+    (tmp_path / "state").mkdir(mode=0o700)
+    return load_config(options=values, exports=[f"{tmp_path}/data=/a"])
 
 
 def serve(config: Config, server: FakeServer, work: Callable[[], Any]) -> Any:

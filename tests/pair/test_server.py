@@ -14,7 +14,8 @@ from nfsd.services import Services
 def served(directory: Path, work: Callable[[Server], None]) -> None:
     """Start a server on the directory, do something while it serves, stop it."""
     values = {"state": ("--state", str(directory / "state")), "listen": ("--listen", "127.0.0.1:0")}
-    config = load_config(options=values, exports=[f"{directory}=/a"])
+    (directory / "data").mkdir(exist_ok=True)
+    config = load_config(options=values, exports=[f"{directory}/data=/a"])
 
     async def main() -> None:
         server = Server(config)
@@ -55,7 +56,8 @@ def test_write_verifier_over_takeover(tmp_path: Path) -> None:
 def test_status_before_the_state_is_loaded(tmp_path: Path) -> None:
     """Every key is there; what is not known yet is None."""
     values = {"state": ("--state", str(tmp_path / "state"))}
-    server = Server(load_config(options=values, exports=[f"{tmp_path}=/a"]))
+    (tmp_path / "data").mkdir()
+    server = Server(load_config(options=values, exports=[f"{tmp_path}/data=/a"]))
     early = server.target.status()
     assert early["role"] == "resuming" and early["opens"] is None
     later: dict[str, object] = {}
