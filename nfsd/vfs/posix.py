@@ -59,9 +59,13 @@ class PosixFileSystem(DescriptorData):
         self._by_key: dict[bytes, Node] = {}
         self._foreign: set[bytes] = set()
         self.root_fd = os.open(export.path, DIRECTORY_FLAGS)
-        self.maxname = os.fstatvfs(self.root_fd).f_namemax
+        about = os.fstatvfs(self.root_fd)
+        self.maxname = about.f_namemax
         self.has_xattrs = attributes.supports_xattrs(self.root_fd)
-        if not self.read_only:
+        if not self.read_only and about.f_flag & os.ST_RDONLY:
+            # Each change will be answered ROFS. A service manager's sandbox may be why.
+            log.warning("export.read_only_mount", export=str(export.path))
+        elif not self.read_only:
             self._find_size_limit()
         self.root = self._make_root()
         self.root.busy = 1

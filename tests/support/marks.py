@@ -34,6 +34,7 @@ PROCESS_FILES = frozenset({
 # Tests that are not what their file is.
 PROCESS_TESTS = frozenset({
     "vfs/test_handles.py::test_mount_below_the_export",
+    "vfs/test_handles.py::test_read_only_mount",
     "vfs/test_handles.py::test_union_file_system_copy_up",
     "vfs/test_size_limit.py::test_size_limit_of_a_union",
     "vfs/test_table.py::test_ordinary_user",

@@ -235,8 +235,8 @@ world.close()
 """
 
 
-def run_with_mounts(script: str, *arguments: str) -> None:
-    """Run a script in a mount namespace of its own; skip where there can be none."""
+def run_with_mounts(script: str, *arguments: str) -> str:
+    """Run a script in a mount namespace of its own; what it wrote to standard error. Skips where there can be none."""
     if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
         pytest.skip("needs root and mount namespaces")
     command = ["unshare", "-m", "--propagation", "private", sys.executable, "-c", script, *arguments]
@@ -244,11 +244,29 @@ def run_with_mounts(script: str, *arguments: str) -> None:
     if "mount:" in done.stderr and "unknown filesystem" in done.stderr:
         pytest.skip("this kernel has no such file system")
     assert done.returncode == 0, done.stderr
+    return done.stderr
 
 
 def test_mount_below_the_export(place: Path, handles: str) -> None:
     """A file system that is mounted below the export is not shown, and what it covers is not either."""
     run_with_mounts(_BELOW, str(place), handles)
+
+
+_READ_ONLY = """
+import subprocess, sys
+from pathlib import Path
+from tests.vfs.world import DirectoryWorld
+place = Path(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", place], check=True)
+for options in ("rw", "ro"):
+    DirectoryWorld(place, "kernel", options).close()
+"""
+
+
+def test_read_only_mount(tmp_path: Path) -> None:
+    """An export that is writable on a mount that is not is said in the log; a read-only one may be there."""
+    said = run_with_mounts(_READ_ONLY, str(tmp_path))
+    assert said.count('"event":"export.read_only_mount"') == 1
 
 
 def test_union_file_system_copy_up(tmp_path: Path) -> None:
