@@ -115,7 +115,7 @@ def control_path(state: Path | None, control: Path | None, config_file: Path | N
     if state is not None:
         return state / "control"
     if config_file is not None:
-        return load_config(config_file).control
+        return load_config(config_file, starts=False).control
     raise click.UsageError("which server? Give --state DIR, --control SOCKET or --config FILE")
 
 
@@ -127,5 +127,5 @@ def state_path(state: Path | None, config_file: Path | None) -> Path:
     if state is not None:
         return state
     if config_file is not None:
-        return load_config(config_file).state
+        return load_config(config_file, starts=False).state
     raise click.UsageError("which store? Give --state DIR or --config FILE")

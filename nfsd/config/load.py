@@ -86,12 +86,14 @@ def load_config(
     *,
     options: Mapping[str, tuple[str, Any]] | None = None,
     exports: Iterable[str] = (),
+    starts: bool = True,
 ) -> Config:
     """The settings of `file` with the command line's over them.
 
     `options` maps a setting's name to (the option as the user typed it, its raw value); `exports` are
     `--export` texts. Exports given on the command line stand instead of the file's. Relative paths of the
-    file are relative to the file's own directory.
+    file are relative to the file's own directory. `starts`: a server is to be started with them, so that the state
+    must lie where it may; whoever only asks a server need not even be able to see that.
     Raises: ConfigError with every problem found.
     """
     reader = _Reader()
@@ -100,6 +102,8 @@ def load_config(
     for name, (option, value) in (options or {}).items():
         reader.set(name, value, option, Path.cwd(), on_command_line=True)
     reader.read_export_options(exports)
+    if starts:
+        reader.check_state()
     return reader.finish()
 
 
@@ -303,7 +307,6 @@ class _Reader:
     def finish(self) -> Config:
         """The complete Config, or ConfigError."""
         self._check_exports()
-        self._check_state()
         self._check_cluster()
         if "state" not in self._server and "state" not in self._origin:
             message = 'is missing: give --state DIR, or state = "DIR" in the file\'s [server]'
@@ -356,7 +359,7 @@ class _Reader:
                 message = f"{export.path} is no directory: make it, or correct the path"
                 self.problem(export.where, message, on_command_line=export.where == "--export")
 
-    def _check_state(self) -> None:
+    def check_state(self) -> None:
         """The state lies where no client can reach it and no other machine writes, and is nobody else's."""
         state = self._server.get("state")
         if state is None:

@@ -16,7 +16,7 @@ REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "coda"
 """File systems that another machine serves: the state's engine maps its file into memory, and what two machines have in
 memory of one file there need not agree (lmdb.h forbids it)."""
 VOLATILE: Final = frozenset({"tmpfs", "ramfs"})
-UNTRIED: Final = ("9p", "virtiofs", "ceph", "lustre", "fuse", "fuse.", "beegfs", "gpfs")
+UNTRIED: Final = ("9p", "virtiofs", "ceph", "lustre", "fuse", "beegfs", "gpfs")
 """Beginnings of types that may keep what lmdb.h asks for or not."""
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")

@@ -53,7 +53,7 @@ log = get_logger()
 
 
 class Helper:
-    """A worker's side. Every call raises OSError if the helper has died."""
+    """A worker's side. Where the helper has died each call raises OSError, `hook` HookFailed."""
 
     def __init__(self, connection: socket.socket, pid: int) -> None:
         self._connection = connection

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nfsd.cli.main import understudy
+from nfsd.cli.options import control_path, state_path
 from nfsd.config import ExportSpec, places
 from nfsd.exports import ExportError
 from nfsd.resume.places import keep_apart, open_state
@@ -123,6 +124,15 @@ def test_owner(room: Path) -> None:
     """A state that is another user's is refused: he could exchange it."""
     os.chown(room / "state", 1000, -1)
     assert "belongs to user 1000, who could put other state in its place: chown it" in complaint(room)
+
+
+def test_asking_is_no_starting(room: Path) -> None:
+    """Who only asks a server is not told where its state ought to lie."""
+    configure(room, export=".")
+    (room / "state").chmod(0o777)
+    file = room / "u.toml"
+    assert control_path(None, None, file) == room / "state" / "control"
+    assert state_path(None, file) == room / "state"
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
