@@ -16,7 +16,7 @@ from nfsd.exports.options import parse_options
 from nfsd.log import get_logger
 from nfsd.resume.edge import Edge
 from nfsd.resume.load import Rows
-from nfsd.resume.places import keep_apart
+from nfsd.resume.places import separate
 from nfsd.vfs import kernelmode
 from statestore import META, ChangeSet, StoreMissing, open_readonly, read_secret
 
@@ -43,11 +43,14 @@ class Exports:
     def prepare(self) -> None:
         """Open them now, if none needs the store's rows.  Raises StoreError, OSError, ValueError."""
         config = self._config
-        paths = [(str(each.path), parse_options(each.options).apart) for each in config.exports]
-        near = [path for path, apart in paths if not self._keepers.wanted(path, apart)]
-        if config.handles != "table" and all(map(kernelmode.usable, near)):
+        if config.handles != "table" and all(map(kernelmode.usable, self._near())):
             secret = read_secret(config.state)
             self._prepared = secret, self._open(secret, Numbers(_stored_numbers(config.state)), [], _refuse)
+
+    def _near(self) -> list[str]:
+        """The paths of the exports that are not served apart: asking the others something could hang."""
+        paths = [(str(each.path), parse_options(each.options).apart) for each in self._config.exports]
+        return [path for path, apart in paths if not self._keepers.wanted(path, apart)]
 
     def open(self, secret: bytes, given: Rows, rows: Rows, commit: Commit) -> Namespace:
         """The namespace, for the loop's thread; opened now unless it was prepared with the same secret and numbers.
@@ -55,7 +58,7 @@ class Exports:
         `given` are the records of the exports' numbers, `rows` those of the object tables that stand in for kernel
         handles, `commit` takes new ones of both.  Raises ExportError, OSError, ValueError.
         """
-        keep_apart(self._config.state, self._config.exports)
+        separate(self._config.state, self._near())
         numbers = Numbers(given)
         prepared = self._take_prepared(secret, numbers)
         namespace = prepared or self._open(secret, numbers, rows, commit)

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from nfsd.config import ExportSpec
 from nfsd.config.places import refused_beside, refused_on, warnings_of
 from nfsd.exports import ExportError
 from nfsd.log import get_logger
@@ -28,9 +27,9 @@ def open_state(directory: Path, **how: Any) -> LmdbStore:
     return LmdbStore.open(directory, **how)
 
 
-def keep_apart(state: Path, exports: Iterable[ExportSpec]) -> None:
-    """See to it, once everything is mounted, that no client can reach the state.  Raises ExportError."""
-    for export in exports:
-        refusal = refused_beside(state, export.path)
+def separate(state: Path, exports: Iterable[str]) -> None:
+    """See to it, once everything is mounted, that no client can reach the state by these paths.  Raises ExportError."""
+    for path in exports:
+        refusal = refused_beside(state, Path(path))
         if refusal is not None:
             raise ExportError(refusal)

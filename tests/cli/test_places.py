@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 
 from nfsd.cli.main import understudy
 from nfsd.cli.options import control_path, state_path
-from nfsd.config import ExportSpec, places
+from nfsd.config import places
 from nfsd.exports import ExportError
-from nfsd.resume.places import keep_apart, open_state
+from nfsd.resume.places import open_state, separate
 from statestore import StoreError
 
 
@@ -57,7 +57,7 @@ def test_state_in_an_export(room: Path) -> None:
     configure(room, export=".")
     assert f"u.toml:4: {room} contains the state directory {room}/state, whose secret" in complaint(room)
     with pytest.raises(ExportError, match="contains the state directory"):
-        keep_apart(room / "state", [ExportSpec(room / "data", "/a"), ExportSpec(room, "/b")])
+        separate(room / "state", [str(room / "data"), str(room)])
 
 
 def test_state_is_the_export(room: Path) -> None:
