@@ -72,6 +72,8 @@ def rooms() -> str:
 
 # Everybody's helpers: what they are asked says nothing about a request's way.
 HIDDEN = ("log.py", "errors.py", "counters.py")
+# What the event loop does once a second besides.
+PERIODIC = frozenset({"Server._reap", "Connections._sweep_on"})
 
 
 class Tracer:
@@ -85,6 +87,11 @@ class Tracer:
         visited = file_of(frame)
         if event != "call" or visited is None or visited in HIDDEN or visited in self.visited:
             return
+        above: FrameType | None = frame
+        while above is not None:
+            if above.f_code.co_qualname in PERIODIC:
+                return
+            above = above.f_back
         above = frame.f_back
         while above is not None and file_of(above) in (None, visited, *HIDDEN):
             above = above.f_back
