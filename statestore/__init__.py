@@ -40,7 +40,7 @@ from statestore.lmdbstore import LmdbReader, LmdbStore, open_readonly, rehearse
 from statestore.memory import MemoryStore
 from statestore.model import HOLDER_KEY_SIZE, Holder, Open
 from statestore.quarantine import Kept, Quarantine, decode_kept
-from statestore.ranges import TO_END, Range, RangeSet
+from statestore.ranges import TO_END, Range, RangeSet, Tally
 from statestore.records import NEWEST, ChangeSet, Damage, useless
 from statestore.resume import resume_key
 from statestore.shares import Shares
@@ -110,6 +110,7 @@ __all__ = [
     "StoreMissing",
     "StoreNewer",
     "Subject",
+    "Tally",
     "Upgrade",
     "Upgrades",
     "Verdict",

@@ -18,7 +18,7 @@ from statestore.blackout import Blackouts
 from statestore.claims import Claims, Completed
 from statestore.kinds import OPEN, PENDING
 from statestore.model import HOLDER_KEY_SIZE, HolderT, OpenT
-from statestore.ranges import RangeSet
+from statestore.ranges import RangeSet, Tally
 from statestore.records import ChangeSet
 from statestore.shares import Shares
 from statestore.verdict import Answer, Verdict, Why
@@ -34,12 +34,13 @@ class Filter(Generic[HolderT, OpenT]):
     `began` is when this start took over, by the services' clock.
     `holders`, `opens`, `ranges` (by object, of parties named by holder's key and name) are to be read: they change by
     the methods here. `pending` are the objects without a name that live by their opens, `forsaken` those whose last
-    open has gone: the service frees them and takes them out. `refusals` counts every verdict of a blackout.
+    open has gone: the service frees them and takes them out. `tally` counts the ranges, `refusals` every verdict of a
+    blackout.
     """
 
     __slots__ = (
         "_shared", "began", "blackouts", "claims", "forsaken", "holders", "opens", "pending", "ranges", "refusals",
-        "shares", "waiting",
+        "shares", "tally", "waiting",
     )  # fmt: skip
 
     def __init__(self, began: float = 0.0) -> None:
@@ -48,6 +49,7 @@ class Filter(Generic[HolderT, OpenT]):
         self.opens: dict[bytes, OpenT] = {}
         self.shares: Shares[OpenT] = Shares()
         self.ranges: dict[bytes, RangeSet] = {}
+        self.tally = Tally()
         self.pending: set[bytes] = set()
         self.forsaken: set[bytes] = set()
         self.blackouts = Blackouts()
@@ -101,7 +103,7 @@ class Filter(Generic[HolderT, OpenT]):
         found = self.ranges.get(object)
         if found is None:
             assert object in self._shared, "ranges on an object that nobody has open"
-            found = self.ranges[object] = RangeSet()
+            found = self.ranges[object] = RangeSet(self.tally)
         return found
 
     def is_held(self, object: bytes) -> bool:

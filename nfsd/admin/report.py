@@ -30,7 +30,7 @@ def counts(engine: Engine, connections: int, quarantined: int) -> dict[str, Any]
         "clients": len(state.clients),
         "sessions": len(state.sessions),
         "opens": len(state.filter.opens),
-        "locks": sum(len(ranges) for ranges in state.filter.ranges.values()),
+        "locks": state.filter.tally.count,
         "delegations": 0,
         "connections": connections,
         "quarantined": quarantined,

@@ -94,8 +94,11 @@ def give_back(state: State, asker: Asker, lock: LockState, start: int, end: int)
 
 def release(state: State, changes: ChangeSet, lock: LockState) -> None:
     """End a lock stateid with everything that it holds."""
-    for held in lock.held():
-        lock.ranges.clear(lock.owner_key, held.start, held.end)
+    if lock.own is None:
+        lock.ranges.clear_owner(lock.owner_key)
+    else:
+        for held in lock.held():
+            lock.ranges.clear(lock.owner_key, held.start, held.end)
     siblings = state.locks[lock.owner_key, lock.object]
     siblings.remove(lock)
     if not siblings:

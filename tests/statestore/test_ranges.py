@@ -1,9 +1,14 @@
 """Byte ranges, against a model that keeps every byte by itself."""
 
+from unittest import mock
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from statestore import TO_END, Range, RangeSet
+from statestore import TO_END, Range, RangeSet, Tally, ranges
+from statestore.ranges import INDEX_ABOVE, _Branch, _Leaf, _Node
+from tests.support.steps import steps
 
 # As many as the profile says, fewer for `make quick`.
 EXAMPLES = settings.default.max_examples if settings.default is not None else 100
@@ -50,12 +55,42 @@ class ByteModel:
         return [found._replace(end=on_object(found.end)) for found in ranges]
 
 
+Step = tuple[str, bytes, int, int, bool]
+
+
 @settings(max_examples=6 * EXAMPLES, deadline=None)
 @given(st.lists(STEP, max_size=50))
-def test_model(steps: list[tuple[str, bytes, int, int, bool]]) -> None:
+def test_model(requests: list[Step]) -> None:
     """Any sequence of requests gives what POSIX gives byte by byte, in the fewest ranges."""
-    ranges, model = RangeSet(), ByteModel()
-    for action, owner, start, length, exclusive in steps:
+    compare_with_model(requests)
+
+
+@settings(max_examples=6 * EXAMPLES, deadline=None)
+@given(st.lists(STEP, min_size=10, max_size=80))
+def test_model_index(requests: list[Step]) -> None:
+    """An index of many small nodes, which comes and goes, gives what POSIX gives byte by byte too."""
+    with mock.patch.multiple(ranges, INDEX_ABOVE=6, INDEX_BELOW=5, NODE_SIZE_MAX=4):
+        compare_with_model(requests)
+
+
+def check_index(node: _Node) -> list[Range]:
+    """The ranges below a node, whose first place and ends are theirs."""
+    if isinstance(node, _Leaf):
+        found = list(node.items)
+    else:
+        found = [each for child in node.items for each in check_index(child)]
+    assert node.first == (found[0].start, found[0].owner)
+    assert node.end == max(each.end for each in found)
+    assert node.exclusive_end == max((each.end for each in found if each.exclusive), default=0)
+    assert len(node.items) <= max(ranges.NODE_SIZE_MAX, ranges.INDEX_ABOVE + 2)
+    return found
+
+
+def compare_with_model(requests: list[Step]) -> None:
+    """Carry out the requests on a set and on the model, and compare all that the set says after each."""
+    tally = Tally()
+    ranges, model = RangeSet(tally), ByteModel()
+    for action, owner, start, length, exclusive in requests:
         end = min(SIZE, start + length)
         if action == "clear":
             ranges.clear(owner, start, on_object(end))
@@ -78,6 +113,9 @@ def test_model(steps: list[tuple[str, bytes, int, int, bool]]) -> None:
         # Too high a count would only cost time, so that nothing else here would notice.
         assert ranges._exclusive_count == sum(held.exclusive for held in ranges)
         assert set(ranges.owners()) == {other for other in OWNERS if model.held[other]}
+        assert tally.count == len(ranges)
+        if ranges._index is not None:
+            assert check_index(ranges._index._root) == sorted(ranges, key=lambda held: (held.start, held.owner))
 
 
 def test_set_upgrade_of_the_middle() -> None:
@@ -124,3 +162,73 @@ def test_owned_is_a_copy() -> None:
     ranges.set(b"a", 0, 10, False)
     ranges.owned(b"a").clear()
     assert len(ranges) == 1
+
+
+def owner_of(number: int) -> bytes:
+    return b"party %08d" % number
+
+
+def crowd(count: int, shared: bool) -> RangeSet:
+    """As many parties, each with a range of its own, or all sharing everything."""
+    found = RangeSet()
+    for number in range(count):
+        start, end = (0, TO_END) if shared else (10 * number, 10 * number + 10)
+        found.set(owner_of(number), start, end, not shared)
+    return found
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_cost_in_a_crowd(shared: bool) -> None:
+    """Asking, taking, giving back and releasing cost the logarithm of how many ranges others hold."""
+    costs = []
+    for count in (2_000, 20_000):
+        found = crowd(count, shared)
+        at = 0 if shared else 10 * count
+        middle = owner_of(count // 2)
+
+        def work(found: RangeSet = found, at: int = at, middle: bytes = middle) -> None:
+            assert found.conflict(b"me", at, TO_END, not shared) is None
+            found.set(b"me", at, TO_END, not shared)
+            assert found.conflict(b"you", at, at + 1, True) is not None
+            found.set(b"me", at, at + 5, shared)
+            found.clear(b"me", at + 1, at + 2)
+            found.clear_owner(b"me")
+            found.clear_owner(middle)
+            assert found.conflict(b"you", 0, 1, True) is not None
+
+        costs.append(steps(work))
+    assert costs[1] < 2 * costs[0], costs
+
+
+def test_cost_among_readers() -> None:
+    """Who reads beside many readers does not walk them to find the one writer."""
+    costs = []
+    for count in (2_000, 20_000):
+        found = crowd(count, True)
+        found.clear_owner(owner_of(0))
+        found.set(b"writer", 5, 6, True)
+        for number in range(count):
+            found.set(b"more %08d" % number, 100, 200, False)
+        costs.append(steps(lambda found=found: found.conflict(b"me", 100, 200, False)))  # type: ignore[misc]
+        assert found.conflict(b"me", 100, 200, False) is None
+        assert found.conflict(b"me", 0, 200, False) == Range(b"writer", 5, 6, True)
+    assert costs[1] < costs[0] + 3 * ranges.NODE_SIZE_MAX, costs
+
+
+def has_index(found: RangeSet) -> bool:
+    return found._index is not None
+
+
+def test_index_comes_and_goes() -> None:
+    """A few ranges have no index; many have one as deep as they need, until most of them have gone."""
+    few = crowd(INDEX_ABOVE, False)
+    assert not has_index(few)
+    few.set(b"one more", 10 * INDEX_ABOVE, TO_END, True)
+    assert has_index(few)
+    many = crowd(5_000, False)
+    root = many._index and many._index._root
+    assert isinstance(root, _Branch) and isinstance(root.items[0], _Branch)
+    for number in range(4_990):
+        many.clear_owner(owner_of(number))
+    assert len(many) == 10
+    assert not has_index(many)

@@ -1,12 +1,14 @@
 """Shares, against a model that compares every open with every other."""
 
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from statestore import Holder, Open, Shares
+from statestore import Holder, Open, Shares, shares
+from tests.support.steps import steps
 
 OBJECTS = (b"x", b"y")
 OPENS = (b"1", b"2", b"3", b"4")
@@ -49,14 +51,30 @@ def compare(shares: Shares[Open], model: Model) -> None:
     assert len(shares) == len({where for where, _ in model})
 
 
+Step = tuple[str, bytes, bytes, int, int]
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(STEP, max_size=25))
-def test_model(steps: list[tuple[str, bytes, bytes, int, int]]) -> None:
+def test_model(requests: list[Step]) -> None:
     """After any sequence of opens, changes and closes the opens are found that comparing all would find."""
+    compare_with_model(requests)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(STEP, max_size=25))
+def test_model_sorted(requests: list[Step]) -> None:
+    """Opens that are sorted by their masks are found as comparing all would find them."""
+    with mock.patch.object(shares, "SORTED_ABOVE", 1):
+        compare_with_model(requests)
+
+
+def compare_with_model(requests: list[Step]) -> None:
+    """Carry out the requests on shares and on the model, and compare them."""
     shares: Shares[Open] = Shares()
     heads: dict[tuple[bytes, bytes], Open] = {}
     model = Model()
-    for action, object_key, open_key, access, deny in steps:
+    for action, object_key, open_key, access, deny in requests:
         held = heads.get((object_key, open_key))
         if action == "remove":
             if held is not None:
@@ -102,3 +120,26 @@ def test_shares_know_their_opens() -> None:
         shares.change(twin, 1, 0)
     shares.remove(held)
     assert shares.opens(b"x") == {}
+
+
+def test_cost_in_a_crowd() -> None:
+    """One open that is in the way is found among any number that are not, and so is that there is none any more."""
+    costs = []
+    for count in (1_000, 10_000):
+        found: Shares[Open] = Shares()
+        for number in range(count):
+            found.add(Open(b"%d" % number, HOLDER, b"x", 1, 0))
+        last = Open(b"last", HOLDER, b"x", 2, 1)
+        found.add(last)
+
+        def work(found: Shares[Open] = found, last: Open = last) -> None:
+            assert found.conflict(b"x", 0, 2) is last
+            assert found.conflict(b"x", 1, 0) is last
+            assert found.conflict(b"x", 1, 0, b"last") is None
+            found.change(last, 2, 2)
+            assert found.conflict(b"x", 1, 0) is None
+            found.remove(last)
+            assert found.conflict(b"x", 2, 2) is None
+
+        costs.append(steps(work))
+    assert costs[1] == costs[0], costs
