@@ -151,7 +151,8 @@ class Live:
         self.inputs.clear()
         self._since = 0
         self._asked = 0
-        self.core = Core(seed=1)
+        # Inputs come from two addresses, and take clients along that the next ones begin anew.
+        self.core = Core(seed=1, client_moves="always")
         self.core.tree.pages_max = TREE_SIZE_MAX // 4096
         self.core.tree.file_size_max = FILE_SIZE_MAX
         self._furnish()

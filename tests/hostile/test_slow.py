@@ -32,7 +32,6 @@ PATIENCE_S = 100.0
 pytestmark = [
     pytest.mark.root,
     pytest.mark.usefixtures("fuse"),
-    pytest.mark.xfail(strict=False, reason="the server calls slow file systems in its event loop"),
 ]
 
 
