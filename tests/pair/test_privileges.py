@@ -16,6 +16,7 @@ from nfsd.vfs.process import Capability
 from tests.pair.process import PairProcess
 from tests.support import operations as ops
 from tests.support.client import Connection, Session, mount, unique
+from tests.support.waiting import until
 from tests.wire.server import ServerProcess
 from xdr.generated import nfs4
 
@@ -43,7 +44,11 @@ def test_pair(pair: PairProcess) -> None:
     """Both workers are confined; the supervisor, which only makes them, is not."""
     about = pair.settled()
     is_confined(about["pid"])
-    is_confined(about["warm_pid"])
+    warm = about["warm_pid"]
+    # It is a warm one from its birth on, and prepares itself then.
+    until(lambda: fields_of(warm)["NoNewPrivs"] == "1", "the warm worker has given up what it does not need")
+    until(lambda: fields_of(warm)["CapPrm"] == fields_of(about["pid"])["CapPrm"], "and has it no more")
+    is_confined(warm)
     assert fields_of(pair.pid)["CapPrm"] == fields_of(os.getpid())["CapPrm"]
     pair.kill_active()
     next_one = pair.settled(after=about["pid"])
