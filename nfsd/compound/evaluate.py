@@ -118,8 +118,7 @@ class Compound(Request):
     def _save_intent(self, before: Before | None) -> None:
         key = intent_key(self, self._duplicate_key)
         attempts = self._intent.kept.attempts if self._intent is not None else 0
-        changes = ChangeSet()
-        changes.merge(self.changes)
+        changes, self.changes = self.changes, ChangeSet()
         changes.put(INTENT, key, encode_intent(self, self.results, before, attempts))
         if before is None:
             # Nothing can change a file system before this is durable: its own intent goes the same way behind it.
@@ -455,10 +454,14 @@ class Compound(Request):
             near_done(None, None)
 
     def _settle(self) -> None:
-        """Before this request waits: nothing of what it has changed is in doubt any more."""
-        if self._begun:
-            if self._unsynced:
-                self._sync_now()
+        """Before this request waits: nothing of what it has changed is in doubt any more.
+
+        It is on its way to the store, ahead of what others change meanwhile; with an intent, so that after a crash the
+        request goes on from here.
+        """
+        if self._unsynced:
+            self._sync_now()
+        if self._begun or self.changes.entries:
             self._save_intent(None)
 
     def _sync_now(self) -> None:

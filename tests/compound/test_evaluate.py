@@ -273,6 +273,27 @@ def test_nothing_before_the_wait_is_over(core: Core, session: Session, row: SetR
     assert xid == int.from_bytes(slow[:4], "big") and numbers(decoded(body))[1:] == [FAKE, nfs4.OP_PUTROOTFH]
 
 
+@pytest.mark.parametrize("makes", [True, False])
+def test_what_came_before_a_wait_is_stored_before_it(
+    core: Core, session: Session, row: SetRow, makes: bool
+) -> None:  # fmt: skip
+    """What others change of the same open while a request waits is not undone by its reply."""
+    row(in_threads, blocks=True)
+    if not makes:
+        arms(session.call(ops.putrootfh(), ops.open_(b"file", ops.READ, owner=b"other", how=ops.unchecked())))
+    core.threads.keeps = True
+    how = ops.unchecked() if makes else None
+    core.deliver(session.record(ops.putrootfh(), ops.open_(b"file", ops.READ, owner=b"one", how=how), fake(1)))
+    arms(session.call(ops.putrootfh(), ops.open_(b"file", ops.BOTH, owner=b"one"), slot=1))
+    core.threads.work()
+    core.settle()
+    access = {held.owner: held.access for held in core.state.filter.opens.values()}
+    following = core.crash()
+    assert {held.owner: held.access for held in following.state.filter.opens.values()} == access
+    assert access[b"one"] == ops.BOTH
+    following.close()
+
+
 @pytest.mark.parametrize("caught", [True, False])
 def test_work_raises(core: Core, session: Session, row: SetRow, caught: bool) -> None:
     """What the work raises is raised where the operation waits; what it does not catch is its failure."""
