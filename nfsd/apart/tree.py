@@ -138,6 +138,13 @@ class ApartFileSystem(FileSystem):
         assert self._found is not None
         return self._found.root
 
+    def attend(self) -> None:
+        """Have this tree's turn, within a task."""
+        task = current()
+        if task is not None:
+            task.take_turn(self._turn)
+            task.go_on()
+
     # -- calls --------------------------------------------------------------------------------------------
 
     def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
@@ -147,8 +154,7 @@ class ApartFileSystem(FileSystem):
         if task is None:
             return self._link.ask(method, arguments, named, noted, ASK_S)
         if method not in IN_THREADS:
-            task.take_turn(self._turn)
-            task.go_on()
+            self.attend()
         return self._link.call(task, method, arguments, named, noted)
 
     def _take_notes(self) -> list[tuple[bytes, int, bool]]:
@@ -181,7 +187,8 @@ class ApartFileSystem(FileSystem):
     # -- nodes --------------------------------------------------------------------------------------------
 
     def resolve(self, handle: bytes, body: bytes) -> Node:
-        """The node of a handle, asked for if there is no mirror of it."""
+        """The node of a handle, asked for if there is no mirror of it; then this tree's turn is the task's."""
+        self.attend()
         node = self._alive.get(handle)
         if node is not None:
             self._use(node)

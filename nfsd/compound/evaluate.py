@@ -309,11 +309,16 @@ class Compound(Request):
 
     def _carry_out(self, work: Callable[[], Any], done: Done, *, apart: bool) -> None:
         """Have work done in a thread, in a task where its trees are served `apart`; then `done`, which may wait."""
+
+        def attended(value: Any, error: BaseException | None) -> None:
+            self._attend()
+            done(value, error)
+
         if apart:
-            start(partial(_do, work, done), self.still_wanted)
+            start(partial(_do, work, attended), self.still_wanted)
         elif self._engine.puts_aside:
             self._engine.threads.run(
-                work, lambda value, error: start(partial(done, value, error), self.still_wanted)
+                work, lambda value, error: start(partial(attended, value, error), self.still_wanted)
             )  # fmt: skip
         else:
             self._engine.threads.run(work, done)
@@ -321,9 +326,18 @@ class Compound(Request):
     def _go_on_later(self) -> None:
         """Go on, from outside of any request's evaluation."""
         if self._engine.puts_aside:
-            start(self.go_on, self.still_wanted)
+            start(self._go_on_attended, self.still_wanted)
         else:
             self.go_on()
+
+    def _go_on_attended(self) -> None:
+        self._attend()
+        self.go_on()
+
+    def _attend(self) -> None:
+        """After a wait: nobody else works on the tree of the current file handle from here on."""
+        if self.current is not None:
+            self.current.fs.attend()
 
     def still_wanted(self) -> None:
         """Whether anybody is left for whom to go on, after the request was put aside.  Raises Nfs4Error(EXPIRED)."""

@@ -190,6 +190,9 @@ class FileSystem:
     def ready(self) -> None:
         """Wait until the tree can be used; where it is `apart` that may be long."""
 
+    def attend(self) -> None:
+        """Wait until nobody else works on the tree, and let nobody else until the next wait, where it is `apart`."""
+
     def lookup(self, node: Node, name: bytes, cred: Credentials) -> Node:
         """Return the child of a directory that has this name; symbolic links are not followed."""
         raise NotImplementedError
