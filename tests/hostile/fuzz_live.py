@@ -208,7 +208,6 @@ class Live:
         if len(data) < 2:
             return Outcome(0.0, "")
         self.done += 1
-        self.inputs.append(data)
         began = time.thread_time()
         problem = ""
         try:
@@ -216,6 +215,8 @@ class Live:
             if self._since > LIFE:
                 self._next_life()
             self._renew()
+            # Only now: where that began with nothing, this is the first input of its life.
+            self.inputs.append(data)
             delivery = self._prepared(data)
             began = time.thread_time()
             self._deliver(*delivery)
