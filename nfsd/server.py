@@ -33,7 +33,6 @@ from statestore import Store, StoreError, rehearse, touch
 
 log = get_logger()
 
-REAP_INTERVAL_S: Final = 1.0
 STOP_S: Final = 30.0
 """How long a stop waits for what runs."""
 
@@ -144,9 +143,9 @@ class Server:
         return connections
 
     def _reap(self, loop: asyncio.AbstractEventLoop, taken: Taken) -> None:
-        taken.reap()
+        pause_s = taken.reap()
         limiter.expire()
-        self._reaper = loop.call_later(REAP_INTERVAL_S, self._reap, loop, taken)
+        self._reaper = loop.call_later(pause_s, self._reap, loop, taken)
 
     # -- what a node asks ---------------------------------------------------------------------------------
 

@@ -211,8 +211,8 @@ class Claims:
         return object in self._by_object
 
     def missing(self) -> Iterator[tuple[bytes, bytes, str]]:
-        """Yield (object, holder's key of before, holder's address) of each claim."""
-        for claim in self._claims.values():
+        """Yield (object, holder's key of before, holder's address) of each claim, which may change meanwhile."""
+        for claim in list(self._claims.values()):
             yield claim.object, claim.holder_key, claim.address
 
     # -- ending -------------------------------------------------------------------------------------------

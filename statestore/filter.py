@@ -84,12 +84,13 @@ class Filter(Generic[HolderT, OpenT]):
     def remove_open(self, held: OpenT, changes: ChangeSet) -> None:
         """Remove an open and its record, and what could still be claimed under it.
 
-        The service has cleared the ranges under it before. The last open of an object without a name forsakes that.
+        The service has cleared the ranges under it before, and may have taken it from its holder's opens. The last open
+        of an object without a name forsakes that.
         """
         object = held.object
         self.shares.remove(held)
         del self.opens[held.key]
-        del held.holder.opens[held.key]
+        held.holder.opens.pop(held.key, None)
         changes.remove(OPEN, held.key)
         if self.claims is not None:
             self.claims.give_up(held.key, changes)
@@ -223,7 +224,7 @@ class Filter(Generic[HolderT, OpenT]):
         waited long enough, and who conflicts with it is told to ask again if that is how this start answers.
         """
         waiting = self.waiting
-        if waiting is None or holder.heard > self.began:
+        if waiting is None or holder.heard > self.began or holder.removed:
             return Answer.REFUSED, 0.0
         until = waiting.until(object, holder.address)
         if now >= until:
@@ -252,14 +253,20 @@ class Filter(Generic[HolderT, OpenT]):
         return True
 
     def missing(self) -> Iterator[tuple[bytes, bytes, str]]:
-        """Yield (object, holder's key, holder's address) of what holders have who have not come back."""
+        """Yield (object, holder's key, holder's address) of what holders have who have not come back.
+
+        They may change while this is gone through.
+        """
         if self.claims is not None:
             yield from self.claims.missing()
             return
         for holder in list(self.holders.values()):
-            if holder.opens and not self.has_returned(holder):
-                for held in holder.opens.values():
+            if self._is_missing(holder):
+                for held in list(holder.opens.values()):
                     yield held.object, holder.key, holder.address
+
+    def _is_missing(self, holder: HolderT) -> bool:
+        return bool(holder.opens) and not holder.removed and not self.has_returned(holder)
 
     def expire_claims(self, object: bytes, now: float, changes: ChangeSet) -> None:
         """Drop an object's claims that have come too late, and forsake it if it has no name and nobody holds it."""
@@ -302,6 +309,6 @@ class Filter(Generic[HolderT, OpenT]):
             self.expire_claims(object, now, changes)
         if self.claims is not None:
             return "time" if not len(self.claims) or waiting.is_over() else None
-        if next(self.missing(), None) is None:
+        if not any(map(self._is_missing, self.holders.values())):
             return "returned"
         return "time" if waiting.is_over() else None

@@ -23,10 +23,11 @@ class Holder(Generic[OpenT]):
     """Somebody who may have objects open.
 
     `heard` is when it was last heard of, in seconds of its service's clock; 0.0 if not since this start. `address`
-    is where it came from, empty if that is not known. `opens` has its opens by key; the filter keeps it.
+    is where it came from, empty if that is not known. `opens` has its opens by key; the filter keeps it. A holder that
+    is `removed` has gone: what it has left is waited for by nobody, and its service takes it away when it is met.
     """
 
-    __slots__ = ("address", "heard", "identity", "key", "opens")
+    __slots__ = ("address", "heard", "identity", "key", "opens", "removed")
 
     def __init__(self, key: bytes, identity: bytes, address: str = "", heard: float = 0.0) -> None:
         """Raises ValueError for a key that has not 8 bytes."""
@@ -37,6 +38,7 @@ class Holder(Generic[OpenT]):
         self.address = address
         self.heard = heard
         self.opens: dict[bytes, OpenT] = {}
+        self.removed = False
 
 
 class Open:

@@ -57,7 +57,7 @@ def clients(state: State, now: float) -> list[dict[str, Any]]:
 
 def opens(state: State) -> list[dict[str, Any]]:
     """One row an open."""
-    return [_open_row(held) for held in state.filter.opens.values()]
+    return [_open_row(held) for held in state.filter.opens.values() if not held.holder.removed]
 
 
 def _open_row(held: OpenState) -> dict[str, Any]:
@@ -75,7 +75,9 @@ def _open_row(held: OpenState) -> dict[str, Any]:
 
 def locks(state: State) -> list[dict[str, Any]]:
     """One row a byte range; `length` is None where it goes to the end of the file."""
-    return [row for locks in state.locks.values() for lock in locks for row in _lock_rows(lock)]
+    return [
+        row for locks in state.locks.values() for lock in locks for row in _lock_rows(lock) if not lock.holder.removed
+    ]
 
 
 def _lock_rows(lock: LockState) -> list[dict[str, Any]]:

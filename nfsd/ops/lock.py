@@ -52,7 +52,7 @@ def op_lock(c: Request, args: nfs4.LOCK4args) -> bytes:
     lock = locks.lock_state(state, c, held, owner)
     if seqid_owner is not None and lock.seqid_owner is None:
         lock.seqid_owner = seqid_owner
-        seqid_owner.users += 1
+        seqid_owner.holds.add(lock)
     locks.take(state, c, lock, start, end, exclusive)
     c.stateid = (lock.seqid, lock.other)
     return _RESULT.pack(nfs4.OP_LOCK, nfs4.NFS4_OK, lock.seqid, lock.other)
@@ -73,7 +73,7 @@ def _new_owner(
     if locker.lock_owner.clientid != held.holder.clientid:
         raise Nfs4Error(nfs4.NFS4ERR_STALE_CLIENTID, "the lock owner is another client's")
     seqid_owner = lock_owner(c, held.holder, owner)
-    if seqid_owner.users and seqid_owner.seqid is not None and locker.lock_seqid != seqid_owner.seqid + 1 & 0xFFFFFFFF:
+    if seqid_owner.holds and seqid_owner.seqid is not None and locker.lock_seqid != seqid_owner.seqid + 1 & 0xFFFFFFFF:
         raise Nfs4Error(nfs4.NFS4ERR_BAD_SEQID, f"lock sequence id {locker.lock_seqid} after {seqid_owner.seqid}")
     owners.begin_at(c.changes, seqid_owner, locker.lock_seqid)
     return held, owner, seqid_owner
@@ -119,16 +119,13 @@ def op_locku(c: Request, args: nfs4.LOCKU4args) -> bytes:
 
 
 def op_release_lockowner(c: Request, args: nfs4.RELEASE_LOCKOWNER4args) -> None:
-    """Forget a lock owner that holds nothing.  Raises LOCKS_HELD, STALE_CLIENTID."""
+    """Forget a lock owner that holds nothing.  Raises LOCKS_HELD, STALE_CLIENTID; DELAY after a portion of the work."""
     client = confirmed_client(c, args.lock_owner.clientid)
     client.heard = c.now
     state = c.state
     owner = client.lock_owners.get(args.lock_owner.owner)
     if owner is None:
         return
-    mine = [lock for held in client.opens.values() for lock in (held.locks or {}).values() if lock.owner == owner.owner]
-    if any(lock.held() for lock in mine):
-        raise Nfs4Error(nfs4.NFS4ERR_LOCKS_HELD, "the lock owner holds locks")
-    for lock in mine:
-        locks.release(state, c.changes, lock)
+    if not locks.release_idle(state, c.changes, owner):
+        raise Nfs4Error(nfs4.NFS4ERR_DELAY, "many lock stateids go with it")
     owners.forget(state, c.changes, owner)

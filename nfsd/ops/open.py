@@ -21,7 +21,7 @@ from nfsd.ops.once import Before
 from nfsd.ops.owner40 import begin, begin_by_stateid, open_owner
 from nfsd.ops.request import Request
 from nfsd.ops.require import check_name, require_passable, require_regular
-from nfsd.state import conflicts, opens, owners, records
+from nfsd.state import conflicts, leftovers, locks, opens, owners, records
 from nfsd.state.model import Client, SeqidOwner
 from nfsd.state.stateids import find_open, next_seqid, require_confirmed
 from nfsd.vfs.attributes import verifier_times_ns
@@ -100,6 +100,8 @@ def op_open(c: Request, args: nfs4.OPEN4args) -> bytes:
             _require_permission(c, node, cred, access)
     truncating = not found.created and found.size is not None
     conflicts.check_shares(state, c, node.handle, access | (_WRITE if truncating else 0), deny)
+    if state.leftovers:
+        leftovers.make_way(state, c, client, args.owner.owner, node.handle)
     if truncating:
         wanted = SetAttrs(_SIZE_BIT)
         wanted.size = found.size
@@ -311,13 +313,18 @@ def op_open_downgrade(c: Request, args: nfs4.OPEN_DOWNGRADE4args) -> nfs4.OPEN_D
 
 
 def op_close(c: Request, args: nfs4.CLOSE4args) -> bytes:
-    """End an open, and the locks under it (RFC 8881 18.2): the encoded CLOSE4res."""
+    """End an open, and the locks under it (RFC 8881 18.2): the encoded CLOSE4res.
+
+    Raises DELAY after a portion of very many locks, BAD_STATEID, OLD_STATEID, BAD_SEQID.
+    """
     node = c.node()
     if not c.minor:
         begin_by_stateid(c, args.open_stateid, args.seqid)
     state = c.state
     held = find_open(state, c, args.open_stateid, node)
     require_confirmed(held)
+    if held.locks and not locks.release_all(state, c.changes, held):
+        raise Nfs4Error(nfs4.NFS4ERR_DELAY, "many locks go with it")
     opens.release(state, c.changes, held)
     if c.minor:
         c.stateid = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from nfsd.errors import Nfs4Error, ReplayedResult
 from nfsd.ops.request import Request
 from nfsd.state import opens, owners
-from nfsd.state.model import Client, LockState, SeqidOwner
+from nfsd.state.model import Client, LockState, OpenState, SeqidOwner
 from xdr.generated import nfs4
 
 
@@ -23,7 +23,7 @@ def open_owner(c: Request, client: Client, name: bytes, seqid: int) -> SeqidOwne
     if owner is not None and not owner.confirmed and owner.seqid is not None:
         if seqid == owner.seqid:
             return owner
-        for held in [held for held in client.opens.values() if held.seqid_owner is owner]:
+        for held in [held for held in owner.holds if isinstance(held, OpenState)]:
             opens.release(c.state, c.changes, held)
         owners.forget(c.state, c.changes, owner)
         owner = None
@@ -81,8 +81,10 @@ def begin_by_stateid(c: Request, stateid: nfs4.stateid4, seqid: int) -> None:
     """
     state = c.state
     found = state.stateids.get(stateid.other)
+    if found is not None and found.holder.removed:
+        return
     owner = state.closed.get(stateid.other) if found is None else found.seqid_owner
-    if owner is None:
+    if owner is None or owner.client.removed:
         if found is not None:
             raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "a stateid of another minor version")
         return

@@ -16,7 +16,15 @@ from nfsd.resume.losses import Losses
 from nfsd.state import leases
 from nfsd.state.fold import KINDS, LOAD_ERRORS, Fold
 from nfsd.state.model import identity_of
-from nfsd.state.records import address_key, decode_client, open_rest, orphaned, unreadable
+from nfsd.state.records import (
+    address_key,
+    decode_client,
+    holder_of_mark,
+    open_rest,
+    orphaned,
+    removed_key,
+    unreadable,
+)
 from nfsd.state.tables import State
 from statestore import (
     ANSWER,
@@ -92,6 +100,11 @@ class Loaded:
                 self._note(key, value)
             if not number % _STEP:
                 await asyncio.sleep(0)
+        for damage in store.damaged:
+            # A mark says all by its key: whoever was removed stays so.
+            if damage.kind == META and holder_of_mark(damage.key) is not None:
+                apply(META, damage.key, b"")
+                losses.changes.put(META, damage.key, b"")
         losses.left_out += [orphaned(*orphan) for orphan in self._fold.orphans()]
         losses.damaged = store.damaged
         losses.stand_in(self._aside[NAME], self.numbers)
@@ -133,7 +146,12 @@ class Loaded:
         """What clients may claim, from the opens and locks of before."""
         claims, left_out, addresses = Claims(waiting), self.losses.left_out, self._fold.addresses
         identities: dict[bytes, bytes] = {}
+        removed = self._fold.removed
         for key, value in self._claimed[HOLDER]:
+            if key in removed:
+                for record in ((HOLDER, key), (META, address_key(key)), (META, removed_key(key))):
+                    self._useless.remove(*record)
+                continue
             try:
                 kept = decode_client(value)
             except XdrError as error:
@@ -144,6 +162,9 @@ class Loaded:
         for key, value in self._claimed[OPEN]:
             try:
                 holder_key, access, deny, handle, rest = decode_open(value)
+                if holder_key in removed:
+                    self._useless.remove(OPEN, key)
+                    continue
                 open_rest(rest)
                 address = addresses.get(holder_key, "")
                 claims.add_open(key, identities[holder_key], holder_key, handle, access, deny, address, rest)
@@ -153,6 +174,9 @@ class Loaded:
                 left_out.append(unreadable(OPEN, key, value, error))
         ranges = dict(self._claimed[RANGE])
         for key, value in ranges.items():
+            if self._useless.has(OPEN, key[:_OPEN_KEY_SIZE]):
+                self._useless.remove(RANGE, key)
+                continue
             try:
                 owner, held, _rest = decode_ranges(value)
                 claims.add_ranges(key, key[:_OPEN_KEY_SIZE], owner, held)

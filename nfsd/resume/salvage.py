@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from nfsd.log import get_logger
 from nfsd.state import locks, opens, sessions
 from nfsd.state.model import Client
-from nfsd.state.records import address_key
+from nfsd.state.records import address_key, removed_key
 from nfsd.state.tables import State
 from statestore import (
     ANSWER,
@@ -64,6 +64,7 @@ def settle(state: State, lost: Sequence[Damage], now: float, changes: ChangeSet)
 def _settle_holder(state: State, damage: Damage, _now: float, changes: ChangeSet) -> None:
     """What else it had was left out with it: it lacks what it belongs to."""
     changes.remove(META, address_key(damage.key))
+    changes.remove(META, removed_key(damage.key))
 
 
 def _settle_slot(state: State, damage: Damage, _now: float, changes: ChangeSet) -> None:

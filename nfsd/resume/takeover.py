@@ -50,20 +50,23 @@ class Taken:
     quarantine: Quarantine
     tombs: Tombs
     peers: list[bytes]
+    reaper: leases.Reaper
 
     def addresses(self) -> set[str]:
         """Where confirmed clients have come from."""
         return {client.address for client in self.engine.services.state.clients if client.confirmed}
 
-    def reap(self) -> None:
-        """Let go of what nobody will miss; to be called every second or so."""
+    def reap(self) -> float:
+        """Let go of some of what nobody will miss; returns in how many seconds to call it again."""
         engine = self.engine
         engine.outbox.look_for_room()
-        changes = leases.reap(engine.services.state, engine.now())
+        changes, pause_s = self.reaper.turn(engine.now())
         if changes:
             engine.outbox.commit(changes)
-        engine.services.namespace.reap()
-        self.tombs.sweep()
+        if self.reaper.round_over:
+            engine.services.namespace.reap()
+            self.tombs.sweep()
+        return pause_s
 
 
 async def take_over(
@@ -109,7 +112,9 @@ async def take_over(
     Interrupted(engine, quarantine, edge.wall_ns).finish(loaded.rows(INTENT), loaded.losses.keys(INTENT))
     tombs.sweep()
     peers = [key for key, _value in loaded.rows(PEER)]
-    return Taken(engine=engine, durations=durations, quarantine=quarantine, tombs=tombs, peers=peers)
+    return Taken(
+        engine=engine, durations=durations, quarantine=quarantine, tombs=tombs, peers=peers, reaper=leases.Reaper(state)
+    )
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 from nfsd.errors import Nfs4Error
 from nfsd.log import limiter
-from nfsd.state import opens, records, sessions
+from nfsd.state import leftovers, records, sessions
 from nfsd.state.model import Client
 from nfsd.state.tables import State
-from statestore import OWNER, ChangeSet
+from statestore import ChangeSet
 from xdr.generated import nfs4
 
 
@@ -110,24 +110,12 @@ def move(state: State, changes: ChangeSet, client: Client, peer: str) -> None:
 
 
 def remove_client(state: State, changes: ChangeSet, client: Client) -> None:
-    """Remove a client with everything that it holds."""
-    if not client.family and client.confirmed:
+    """Remove a client with everything that it holds: for others at once, many records little by little."""
+    state.clients.remove(client)
+    if not client.confirmed:
+        return
+    if not client.family:
         state.expired_clientids.add(client.clientid)
-        for held in client.opens.values():
-            state.expired_stateids.add(held.other)
-            for lock in (held.locks or {}).values():
-                state.expired_stateids.add(lock.other)
     for session in list(client.sessions.values()):
         sessions.remove_session(state, changes, session)
-    for held in list(client.opens.values()):
-        opens.release(state, changes, held)
-    for owner in (*client.open_owners.values(), *client.lock_owners.values()):
-        changes.remove(OWNER, owner.key)
-        state.closed.pop(owner.closed, None)
-    client.open_owners.clear()
-    client.lock_owners.clear()
-    state.clients.remove(client)
-    if client.confirmed:
-        records.remove_client(changes, client)
-        state.filter.remove_holder(client)
-        client.confirmed = False
+    leftovers.leave(state, changes, client)

@@ -10,7 +10,7 @@ import hashlib
 
 from nfsd.errors import Nfs4Error
 from nfsd.log import limiter
-from nfsd.state import blackouts, stateids
+from nfsd.state import blackouts, leftovers, stateids
 from nfsd.state.asker import Asker
 from nfsd.state.leases import take_from_expired
 from nfsd.state.model import Client, OpenState
@@ -29,9 +29,12 @@ def check_shares(
     """Whether an object may be opened so, or used so without an open (`deny` 0, `refusal` LOCKED; RFC 8881 8.2.3).
 
     An open owner's own opens count too (RFC 8881 9.7).  Somebody who only has his open by courtesy loses it
-    (RFC 8881 8.4.2.4).  Raises Nfs4Error(`refusal`, or DELAY for a holder who may still come back).
+    (RFC 8881 8.4.2.4).  Raises Nfs4Error(`refusal`, or DELAY for a holder who may still come back, and where much of a
+    removed client is in the way).
     """
+    met = 0
     while (verdict := state.filter.share_verdict(handle, access, deny, asker.now)) is not None:
+        met = _one_more(met)
         if not _gives_way(state, asker, verdict):
             raise Nfs4Error(_refused(asker, verdict, refusal), "another open denies it")
 
@@ -42,10 +45,12 @@ def check_range(
     """Whether nobody else's lock stands in the way; locks held by courtesy do not.
 
     Raises Nfs4Error: DENIED with the LOCK4denied that names the conflicting lock, DELAY for a holder who may still
-    come back.
+    come back, and where much of a removed client is in the way.
     """
     ask = state.filter.range_verdict
+    met = 0
     while (verdict := ask(handle, owner_key, start, end, exclusive, asker.now)) is not None:
+        met = _one_more(met)
         if not _gives_way(state, asker, verdict):
             status = _refused(asker, verdict, nfs4.NFS4ERR_DENIED)
             assert verdict.range is not None
@@ -70,9 +75,29 @@ def _denied(state: State, conflict: Range) -> nfs4.LOCK4denied:
     )
 
 
+def _one_more(met: int) -> int:
+    """Count what one request has had to take away.  Raises Nfs4Error(DELAY) where that would take too long."""
+    if met >= leftovers.PORTION:
+        raise Nfs4Error(nfs4.NFS4ERR_DELAY, "much of a removed client is in the way")
+    return met + 1
+
+
 def _gives_way(state: State, asker: Asker, verdict: _Verdict) -> bool:
-    """Whether who is in the way has lost everything just now: ask again."""
-    if verdict.holder is None or not take_from_expired(state, asker, verdict.holder):
+    """Whether what is in the way has gone just now, or its holder has: ask again.
+
+    Raises Nfs4Error(DELAY) as `leftovers.give_way` does.
+    """
+    holder = verdict.holder
+    if holder is None:
+        return False
+    if holder.removed:
+        if verdict.open is not None:
+            leftovers.give_way(state, asker, verdict.open)
+        else:
+            assert verdict.range is not None
+            leftovers.give_way_range(state, asker, verdict.object, verdict.range)
+        return True
+    if not take_from_expired(state, asker, holder):
         return False
     state.filter.withdraw(verdict)
     return True

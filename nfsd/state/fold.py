@@ -54,12 +54,16 @@ Record = tuple[int, bytes]
 class Fold:
     """Folds records into a state, which MUST NOT be changed by anybody else meanwhile.
 
-    `addresses` are where clients came from, by the keys of their records.
+    `addresses` are where clients came from, by the keys of their records; `removed` are the keys of clients that were
+    removed and of which something is left.
     """
 
     def __init__(self, state: State) -> None:
         self.state = state
         self.addresses: dict[bytes, str] = {}
+        self.removed: set[bytes] = set()
+        # Clients of one owner after the first: all but one were removed, perhaps by records that are still to come.
+        self._twins: dict[tuple[int, bytes], list[Client]] = {}
         self._holders = state.filter.holders
         self._opens = state.filter.opens
         self._orphans: dict[Record, dict[Record, bytes]] = {}
@@ -169,8 +173,13 @@ class Fold:
             if client.key != key:
                 raise ValueError(f"a client {client.label} under the key {key.hex()}")
             client.address = self.addresses.get(key, "")
+            before = self.state.clients.confirmed(client.family, client.owner)
+            if before is not None:
+                self._twins.setdefault((client.family, client.owner), [before]).append(client)
             self.state.clients.confirm(client)
             self.state.filter.add_holder(client)
+            if key in self.removed:
+                self._leave(client)
         client.verifier = kept.verifier
         client.reclaim_complete = kept.reclaim_complete
         client.create_sequence = kept.create_sequence
@@ -181,6 +190,16 @@ class Fold:
         )
         if self._orphans:
             self._came(HOLDER, key)
+
+    def _leave(self, client: Client) -> None:
+        """A client was removed: what it has is left over, and another of its owner may have its place."""
+        self.state.clients.remove(client)
+        client.removed = True
+        client.confirmed = False
+        self.state.leftovers[client.key] = client
+        for twin in self._twins.get((client.family, client.owner), ()):
+            if not twin.removed and self._holders.get(twin.key) is twin:
+                self.state.clients.confirm(twin)
 
     def _no_client(self, key: bytes) -> None:
         client = self._holders.get(key)
@@ -199,6 +218,7 @@ class Fold:
             self._drop_owner(owner)
         self.state.clients.remove(client)
         self.state.filter.remove_holder(client)
+        self.state.leftovers.pop(key, None)
         self._orphan(changes)
 
     # -- sessions -----------------------------------------------------------------------------------------
@@ -279,7 +299,7 @@ class Fold:
             (client.lock_owners if kept.is_lock_owner else client.open_owners)[kept.owner] = owner
             for held in self._unowned.pop((client.key, kept.is_lock_owner, kept.owner), ()):
                 held.seqid_owner = owner
-                owner.users += 1
+                owner.holds.add(held)
         owner.confirmed = kept.confirmed
         owner.seqid = kept.seqid
         owner.operation, owner.status = kept.operation, kept.status
@@ -302,13 +322,9 @@ class Fold:
         del self._owners[owner.key]
         del (client.lock_owners if owner.is_lock_owner else client.open_owners)[owner.owner]
         self.state.closed.pop(owner.closed, None)
-        if owner.users:
-            for held in client.opens.values():
-                holders: list[OpenState | LockState] = [held, *(held.locks or {}).values()]
-                for each in holders:
-                    if each.seqid_owner is owner:
-                        each.seqid_owner = None
-                        self._link(each, owner.is_lock_owner)
+        for held in owner.holds:
+            held.seqid_owner = None
+            self._link(held, owner.is_lock_owner)
 
     def _link(self, held: OpenState | LockState, is_lock: bool) -> None:
         """Give an open or a lock of NFSv4.0 its owner, or have it wait for its owner's record."""
@@ -318,12 +334,12 @@ class Fold:
             self._unowned.setdefault((client.key, is_lock, held.owner), []).append(held)
         else:
             held.seqid_owner = owner
-            owner.users += 1
+            owner.holds.add(held)
 
     def _unlink(self, held: OpenState | LockState, is_lock: bool) -> None:
         """Take an open or a lock that goes from its owner."""
         if held.seqid_owner is not None:
-            held.seqid_owner.users -= 1
+            held.seqid_owner.holds.discard(held)
             return
         name = (held.holder.key, is_lock, held.owner)
         waiting = self._unowned.get(name)
@@ -457,6 +473,13 @@ class Fold:
         if key == INSTANCES_KEY:
             self.state.instances = Instances.of_stored(value)
             return
+        marked = records.holder_of_mark(key)
+        if marked is not None:
+            self.removed.add(marked)
+            client = self._holders.get(marked)
+            if client is not None and not client.removed:
+                self._leave(client)
+            return
         holder_key = records.holder_of_address(key)
         if holder_key is None:
             blackouts.apply(self.state, key, value)
@@ -464,9 +487,13 @@ class Fold:
         self.addresses[holder_key] = address = value.decode("ascii")
         client = self._holders.get(holder_key)
         if client is not None:
-            self.state.clients.readdress(client, address)
+            self._readdress(client, address)
 
     def _no_meta(self, key: bytes) -> None:
+        marked = records.holder_of_mark(key)
+        if marked is not None:
+            self.removed.discard(marked)  # Its client's record goes with it.
+            return
         holder_key = records.holder_of_address(key)
         if holder_key is None:
             blackouts.apply(self.state, key, None)
@@ -474,4 +501,10 @@ class Fold:
         self.addresses.pop(holder_key, None)
         client = self._holders.get(holder_key)
         if client is not None:
-            self.state.clients.readdress(client, "")
+            self._readdress(client, "")
+
+    def _readdress(self, client: Client, address: str) -> None:
+        if client.removed:
+            client.address = address
+        else:
+            self.state.clients.readdress(client, address)

@@ -195,13 +195,13 @@ class SeqidOwner:
 
     `seqid` is the last sequence id counted, None before the first; `asked` the one of the request under way.
     `operation`, `status`, `result` and `handle` are the last reply's and its file handle.  `closed` is the
-    stateid4.other that the owner closed last.  `users` counts its opens or locks; `used` is when it was last heard of.
-    `asker` is the request under way, which may be put aside.
+    stateid4.other that the owner closed last.  `holds` are its opens or lock stateids; `used` is when it was last heard
+    of.  `asker` is the request under way, which may be put aside.
     """
 
     __slots__ = (
         "client", "owner", "is_lock_owner", "confirmed", "seqid", "asked", "operation", "status", "result", "handle",
-        "closed", "users", "key", "used", "asker",
+        "closed", "holds", "key", "used", "asker",
     )  # fmt: skip
 
     def __init__(self, client: Client, owner: bytes, is_lock_owner: bool) -> None:
@@ -216,7 +216,7 @@ class SeqidOwner:
         self.result: bytes | None = None
         self.handle = b""
         self.closed = b""
-        self.users = 0
+        self.holds: set[OpenState | LockState] = set()
         self.used = 0.0
         self.asker: object | None = None
         kind = b"l" if is_lock_owner else b"o"

@@ -46,17 +46,20 @@ def grant(
     granted: int,
     seqid_owner: SeqidOwner | None = None,
 ) -> OpenState:
-    """Open `node` for an open owner, or widen the open that it has.  `conflicts.check_shares` MUST have passed.
+    """Open `node` for an open owner, or widen the open that it has.
 
     `granted` is what of `access` the file's permissions, or a record of before, give the caller.
+    `conflicts.check_shares` and `leftovers.make_way` MUST have passed.
 
     Raises Nfs4Error: RESOURCE or DELAY above limits.opens_max or opens_per_client_max, SERVERFAULT where another client
-    has this very open.
+    has this very open, EXPIRED for a client that was removed meanwhile.
     """
     handle = node.handle
     key = key_of(state, client, owner, handle)
     held = client.opens.get(key)
     if held is None:
+        if client.removed:
+            raise Nfs4Error(nfs4.NFS4ERR_EXPIRED, "the client was removed while its request was under way")
         limits = state.limits
         if len(client.opens) >= limits.opens_per_client_max or len(state.filter.opens) >= limits.opens_max:
             status = nfs4.NFS4ERR_DELAY if client.family else nfs4.NFS4ERR_RESOURCE
@@ -69,7 +72,7 @@ def grant(
         held.granted = granted
         held.seqid_owner = seqid_owner
         if seqid_owner is not None:
-            seqid_owner.users += 1
+            seqid_owner.holds.add(held)
         state.filter.add_open(held)
         state.stateids[held.other] = held
         node.opens += 1
@@ -145,7 +148,7 @@ def release(state: State, changes: ChangeSet, held: OpenState) -> None:
     state.filter.remove_open(held, changes)
     del state.stateids[held.other]
     if held.seqid_owner is not None:
-        held.seqid_owner.users -= 1
+        held.seqid_owner.holds.discard(held)
     node = held.node
     if node is not None:
         node.opens -= 1

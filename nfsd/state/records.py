@@ -44,6 +44,7 @@ _GRANT: Final = struct.Struct(">4I")
 _SLOT: Final = struct.Struct(">II")
 _HAS_REPLY: Final = 1
 _ADDRESS_PREFIX: Final = b"address."
+_REMOVED_PREFIX: Final = b"removed."
 
 
 def unreadable(kind: int, key: bytes, value: bytes, error: Exception) -> Damage:
@@ -96,9 +97,15 @@ def put_address(changes: ChangeSet, client: Client) -> None:
 
 
 def remove_client(changes: ChangeSet, client: Client) -> None:
-    """Remove a client's record, and that of its address."""
+    """Remove a client's record, that of its address, and its mark."""
     changes.remove(HOLDER, client.key)
     changes.remove(META, address_key(client.key))
+    changes.remove(META, removed_key(client.key))
+
+
+def put_removed(changes: ChangeSet, client: Client) -> None:
+    """Mark a client as removed, whose record stays until all that it had is taken away."""
+    changes.put(META, removed_key(client.key), b"")
 
 
 def decode_client(value: bytes) -> stored.stored_client:
@@ -117,6 +124,16 @@ def address_key(holder_key: bytes) -> bytes:
 def holder_of_address(key: bytes) -> bytes | None:
     """Whose address a META record says, by the client's key; None for another record."""
     return key[len(_ADDRESS_PREFIX) :] if key.startswith(_ADDRESS_PREFIX) else None
+
+
+def removed_key(holder_key: bytes) -> bytes:
+    """The key of the META record that says that a client was removed."""
+    return _REMOVED_PREFIX + holder_key
+
+
+def holder_of_mark(key: bytes) -> bytes | None:
+    """Which client a META record says was removed, by the client's key; None for another record."""
+    return key[len(_REMOVED_PREFIX) :] if key.startswith(_REMOVED_PREFIX) else None
 
 
 # -- sessions -------------------------------------------------------------------------------------------------

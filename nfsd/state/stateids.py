@@ -38,6 +38,8 @@ def find(state: State, asker: Asker, stateid: nfs4.stateid4, node: Node | None =
     if found is None:
         raise _unknown(state, asker, other)
     client = found.holder
+    if client.removed:
+        raise _removed(asker)
     if asker.client is not client and (asker.client is not None or client.family != bool(asker.minor)):
         raise Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "another client's stateid")
     if node is not None:
@@ -59,10 +61,16 @@ def _unknown(state: State, asker: Asker, other: bytes) -> Nfs4Error:
     """Why a stateid is not known.  NFSv4.1 clients handle only BAD_STATEID well (RFC 7530 9.1.4.2 for 4.0)."""
     if not asker.minor and other not in (ANONYMOUS, BYPASS):
         if other in state.expired_stateids:
-            return Nfs4Error(nfs4.NFS4ERR_EXPIRED, "its client's state was removed")
+            return _removed(asker)
         if state.instances.is_foreign(other):
             return Nfs4Error(nfs4.NFS4ERR_STALE_STATEID, "no server of this store made it")
     return Nfs4Error(nfs4.NFS4ERR_BAD_STATEID, "unknown stateid")
+
+
+def _removed(asker: Asker) -> Nfs4Error:
+    """What a stateid of a removed client comes to, whether or not it is still there."""
+    status = nfs4.NFS4ERR_BAD_STATEID if asker.minor else nfs4.NFS4ERR_EXPIRED
+    return Nfs4Error(status, "its client's state was removed")
 
 
 def find_open(state: State, asker: Asker, stateid: nfs4.stateid4, node: Node) -> OpenState:

@@ -195,6 +195,7 @@ class State:
     reply_cache_size  bytes that the sessions' slots may keep of replies
     dead_sessions   sessions that could not be recovered: told DEADSESSION once, BADSESSION after that
     expired_...     of NFSv4.0 clients that were removed: so that they hear EXPIRED, and do not try to reclaim
+    leftovers       removed clients of which something is left, by their keys (`leftovers.py`)
     spares_tombs    a record of a nameless file was damaged: what is still open is not to be freed
     wall_offset_s   the wall clock less the server's own: records hold times of the wall clock, which goes on over
                     restarts of the machine
@@ -224,6 +225,7 @@ class State:
         self.stateids: dict[bytes, OpenState | LockState] = {}
         self.locks: dict[tuple[bytes, bytes], list[LockState]] = {}
         self.closed: dict[bytes, SeqidOwner] = {}
+        self.leftovers: dict[bytes, Client] = {}
         self.spares_tombs = False
         self.dead_sessions: set[bytes] = set()
         self.expired_stateids = Recent(_EXPIRED_MAX)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from nfsd.errors import Nfs4Error
-from nfsd.state import blackouts, clients, conflicts, locks, opens, owners, records, sessions
+from nfsd.state import blackouts, clients, conflicts, leftovers, locks, opens, owners, records, sessions
 from nfsd.state.model import Callback, Client, LockState, OpenState, SeqidOwner, Session
 from nfsd.vfs.interface import Credentials
 from statestore import ChangeSet
@@ -47,15 +47,15 @@ class History(World):
 
     def some_client(self, number: int, family: int | None = None) -> Client | None:
         """One of the confirmed clients."""
-        return _one([each for each in self.state.filter.holders.values() if family in (None, each.family)], number)
+        return _one([each for each in self.state.clients if each.confirmed and family in (None, each.family)], number)
 
     def some_open(self, number: int) -> OpenState | None:
         """One of the opens."""
-        return _one(list(self.state.filter.opens.values()), number)
+        return _one([each for each in self.state.filter.opens.values() if not each.holder.removed], number)
 
     def some_lock(self, number: int) -> LockState | None:
         """One of the lock stateids."""
-        return _one([lock for each in self.state.locks.values() for lock in each], number)
+        return _one([lock for each in self.state.locks.values() for lock in each if not lock.holder.removed], number)
 
     def count(self, changes: ChangeSet, owner: SeqidOwner | None, operation: int, status: int = nfs4.NFS4_OK) -> None:
         """An owner's request has been answered."""
@@ -97,6 +97,14 @@ def remove_client(world: History, number: int, _second: int, _third: int) -> Non
         world.ahead.difference_update(_slot_keys(*client.sessions.values()))
         changes = ChangeSet()
         clients.remove_client(world.state, changes, client)
+        world.commit(changes)
+
+
+def take_away(world: History, count: int, _second: int, _third: int) -> None:
+    """Some of what a removed client has left is taken away."""
+    for client in list(world.state.leftovers.values())[:1]:
+        changes = ChangeSet()
+        leftovers.take_away(world.state, changes, client, count % 4)
         world.commit(changes)
 
 
@@ -162,7 +170,10 @@ def open_file(world: History, number: int, which: int, masks: int) -> None:
         held = client.opens.get(opens.key_of(world.state, client, name, node.handle))
         verdict = world.state.filter.share_verdict(node.handle, access, deny, world.now, held.key if held else None)
         if verdict is not None:
+            if verdict.open is not None and verdict.open.holder.removed:
+                leftovers.give_way(world.state, asker, verdict.open)
             raise Nfs4Error(_FAILED)
+        leftovers.make_way(world.state, asker, client, name, node.handle)
         # A reclaim may grant less than the open has.
         caller, granted = _caller(masks), access & (number % 3 + 1)
         opens.grant(world.state, asker, client, name, node, access, deny, caller, granted, owner)
@@ -242,7 +253,7 @@ def lock(world: History, number: int, place: int, how: int) -> None:
         found = locks.lock_state(world.state, asker, held, name)
         if owner is not None and found.seqid_owner is None:
             found.seqid_owner = owner
-            owner.users += 1
+            owner.holds.add(found)
         locks.take(world.state, asker, found, start, end, exclusive)
         world.count(asker.changes, held.seqid_owner, nfs4.OP_LOCK)
     world.commit(asker.changes)
@@ -271,7 +282,7 @@ def forget_owner(world: History, number: int, which: int, _third: int) -> None:
     """An idle owner of NFSv4.0 is forgotten."""
     client = world.some_client(number, 0)
     if client is not None:
-        idle = [each for each in (*client.open_owners.values(), *client.lock_owners.values()) if not each.users]
+        idle = [each for each in (*client.open_owners.values(), *client.lock_owners.values()) if not each.holds]
         owner = _one(idle, which)
         if owner is not None:
             changes = ChangeSet()
@@ -305,7 +316,8 @@ def end_blackout(world: History, number: int, _second: int, _third: int) -> None
 ACTIONS: dict[str, Callable[[History, int, int, int], None]] = {
     each.__name__: each
     for each in (
-        confirm, update_client, remove_client, add_session, change_session, remove_session, finish, open_file,
-        confirm_open, downgrade, close, unlink, lock, unlock, free_lock, forget_owner, begin_blackout, end_blackout,
+        confirm, update_client, remove_client, take_away, add_session, change_session, remove_session, finish,
+        open_file, confirm_open, downgrade, close, unlink, lock, unlock, free_lock, forget_owner, begin_blackout,
+        end_blackout,
     )
 }  # fmt: skip

@@ -147,7 +147,8 @@ def owner_fields(owner: SeqidOwner) -> Section:
     """An owner's stored fields, and what a retry of its last request would get."""
     retry = None if owner.result is None else (owner.operation, owner.status, owner.result)
     return {
-        **_fields(owner, "owner", "is_lock_owner", "confirmed", "seqid", "handle", "closed", "users"),
+        **_fields(owner, "owner", "is_lock_owner", "confirmed", "seqid", "handle", "closed"),
+        "holds": sorted(held.key for held in owner.holds),
         "client": owner.client.key,
         "retry": retry,
     }

@@ -58,7 +58,7 @@ class Furnished(World):
         lock = locks.lock_state(self.state, asker, held, name)
         if not held.holder.family and lock.seqid_owner is None:
             lock.seqid_owner = owner = self.owner(held.holder, name, True)
-            owner.users += 1
+            owner.holds.add(lock)
             owners.begin_at(asker.changes, owner, 7)
         locks.take(self.state, asker, lock, start, end, exclusive)
         self.commit(asker.changes)

@@ -164,7 +164,7 @@ def test_address() -> None:
     assert records.holder_of_address(key) == client.key
     assert (10, key, b"192.0.2.1") in entries_of(changes)
     records.remove_client(changes, client)
-    assert [value for _kind, _key, value in entries_of(changes)] == [None, None]
+    assert [value for _kind, _key, value in entries_of(changes)] == [None, None, None]
     assert records.holder_of_address(b"instances") is None
 
 
@@ -210,7 +210,7 @@ def test_version_1(part: str) -> None:
     second = [held for held in by_name[b"client0"].opens.values() if held.owner == b"second"]
     assert [(held.access, held.deny, held.locks) for held in second] == [(1, 2, None)]
     assert all(
-        held.seqid_owner is not None and held.seqid_owner.users == len(held.holder.opens)
+        held.seqid_owner is not None and len(held.seqid_owner.holds) == len(held.holder.opens)
         for name in (b"older0", b"older1")
         for held in by_name[name].opens.values()
     )
