@@ -33,6 +33,7 @@ PROCESS_FILES = frozenset({
 })  # fmt: skip
 # Tests that are not what their file is.
 PROCESS_TESTS = frozenset({
+    "support/test_turns.py::test_turns_of_a_server",
     "vfs/test_handles.py::test_mount_below_the_export",
     "vfs/test_handles.py::test_read_only_mount",
     "vfs/test_handles.py::test_union_file_system_copy_up",
