@@ -74,6 +74,7 @@ class Server:
         Nothing on the volume is touched unless it is `mounted`.
         """
         try:
+            self._exports.resolve()
             if mounted:
                 self._exports.prepare()
                 touch(self._config.state)

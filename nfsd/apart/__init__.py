@@ -4,6 +4,6 @@ Owns the keepers, and the tasks that wait for them without holding the event loo
 """
 
 from nfsd.apart.keepers import Keepers
-from nfsd.apart.tasks import start
+from nfsd.apart.tasks import current, start
 
-__all__ = ["Keepers", "start"]
+__all__ = ["Keepers", "current", "start"]

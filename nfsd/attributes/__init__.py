@@ -14,17 +14,19 @@ from nfsd.attributes.encode import (
     plan_for,
     rdattr_error_fattr,
 )
-from nfsd.attributes.owners import resolve_owner
+from nfsd.attributes.owners import NAMES, NameUnknown, resolve_owner
 from nfsd.attributes.rows import ATTRIBUTES, SETTABLE, SUPPORTED, Attribute
 from nfsd.attributes.settable import SetAttrs
 from nfsd.attributes.verify import same
 
 __all__ = [
     "ATTRIBUTES",
+    "NAMES",
     "NOTHING",
     "SETTABLE",
     "SUPPORTED",
     "Attribute",
+    "NameUnknown",
     "SetAttrs",
     "check_readable",
     "clone_granularity",

@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from nfsd.apart import start
+from nfsd.apart import current, start
+from nfsd.attributes import NameUnknown
 from nfsd.compound.decode import decode
 from nfsd.compound.engine import Engine
 from nfsd.compound.intent import Intent, encode_intent, intent_key
@@ -278,6 +279,9 @@ class Compound(Request):
             except RetryWaits:
                 self._leave()
                 return
+            except NameUnknown as name:
+                self._look_up(name)
+                return
             except Undecidable:
                 raise
             except Replay as replay:
@@ -289,6 +293,23 @@ class Compound(Request):
                     break
             index += 1
         self._finish()
+
+    def _look_up(self, name: NameUnknown) -> None:
+        """Evaluate the operation under way anew once a name is known: it has changed nothing yet."""
+        if self.owner is not None:
+            self.owner.asker = None
+            self.owner = None
+        self._settle()
+        here = current()
+
+        def done(_value: Any, error: BaseException | None) -> None:
+            assert error is None, "what looks a name up takes every failure for an answer"
+            if current() is here:  # In a recovery, where there are no threads yet.
+                self.go_on()
+            else:
+                self._go_on_later()
+
+        self._engine.threads.run_aside(name.look_up, done)
 
     def _wait(self, operation: Operation, steps: Steps, wait: Wait) -> None:
         """Go on with an operation when what it waits for is done."""

@@ -33,15 +33,24 @@ class Threads:
         self._check = check
         self._leave = leave
         self._pool: ThreadPoolExecutor | None = None
+        self._aside: ThreadPoolExecutor | None = None
 
     def start(self, count: int) -> None:
-        """Run work in up to `count` threads from now on."""
+        """Run work in up to `count` threads from now on, and what is run aside in one more."""
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="aside", initializer=self._leave)
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="file", initializer=self._leave)
 
     def run(self, work: Callable[[], Any], done: Done) -> None:
         """Run `work`, then `done(result, error)` in the event loop."""
-        if self._pool is not None:
-            self._pool.submit(self._run, work, done)
+        self._submit(self._pool, work, done)
+
+    def run_aside(self, work: Callable[[], Any], done: Done) -> None:
+        """Run work that waits for another machine, perhaps for long: one after the other, beside the rest."""
+        self._submit(self._aside, work, done)
+
+    def _submit(self, pool: ThreadPoolExecutor | None, work: Callable[[], Any], done: Done) -> None:
+        if pool is not None:
+            pool.submit(self._run, work, done)
             return
         try:
             value = work()
@@ -70,6 +79,8 @@ class Threads:
 
     def close(self) -> None:
         """Wait for everything that runs.  Blocks."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown()
+        pools = self._pool, self._aside
+        self._pool = self._aside = None
+        for pool in pools:
+            if pool is not None:
+                pool.shutdown()

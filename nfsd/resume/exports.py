@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nfsd.apart import Keepers
 from nfsd.config import Config
-from nfsd.exports import Namespace, Numbers, parse_exports
+from nfsd.exports import Namespace, Numbers, parse_exports, resolve_name
 from nfsd.exports.numbers import KEY_PREFIX, is_key
 from nfsd.exports.options import parse_options
 from nfsd.log import get_logger
@@ -39,6 +39,20 @@ class Exports:
         self._keepers = Keepers(config.control, lost)
         self._edge = edge
         self._prepared: tuple[bytes, Namespace] | None = None
+        self._addresses: dict[str, list[str]] = {}
+
+    def resolve(self) -> None:
+        """Read the exports, and ask for the addresses of host names in them: no takeover is to wait for a name server.
+
+        Raises ExportError.
+        """
+        parse_exports(self._config.exports, self._addresses_of)
+
+    def _addresses_of(self, name: str) -> list[str]:
+        """The addresses of a host name, as they were when this process asked first."""
+        if name not in self._addresses:
+            self._addresses[name] = resolve_name(name)
+        return self._addresses[name]
 
     def prepare(self) -> None:
         """Open them now, if none needs the store's rows.  Raises StoreError, OSError, ValueError."""
@@ -88,7 +102,7 @@ class Exports:
 
     def _open(self, secret: bytes, numbers: Numbers, rows: Rows, commit: Commit) -> Namespace:
         return Namespace(
-            parse_exports(self._config.exports, numbers=numbers),
+            parse_exports(self._config.exports, self._addresses_of, numbers),
             secret,
             handles=self._config.handles,  # type: ignore[arg-type]
             rows=rows,

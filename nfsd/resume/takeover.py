@@ -12,7 +12,9 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
+from nfsd.attributes import NAMES
 from nfsd.compound.engine import Engine
 from nfsd.config import Config
 from nfsd.counters import Counters
@@ -35,6 +37,9 @@ from nfsd.state.tables import State
 from statestore import ANSWER, INTENT, NAME, PEER, QUARANTINE, ChangeSet, Quarantine, Waiting
 
 log = get_logger()
+
+# Rounds of the reaper after which names of users are asked for again.
+_NAMES_ROUNDS: Final = 30
 
 OpenExports = Callable[[bytes, Rows, Rows, Callable[[ChangeSet], None]], Namespace]
 """Opens the exports; it is given the secret, the stored numbers of exports, the stored rows of the object tables, and
@@ -64,6 +69,8 @@ class Taken:
         if changes:
             engine.outbox.commit(changes)
         if self.reaper.round_over:
+            if not self.reaper.rounds % _NAMES_ROUNDS:
+                NAMES.age()
             engine.services.namespace.reap()
             self.tombs.sweep()
         return pause_s

@@ -88,11 +88,12 @@ class Reaper:
     """Removes what nobody will miss: clients long expired, unconfirmed ones, idle owners, what removed clients left.
 
     It goes round all of them, one portion of a round in a turn, so that nobody waits for it.  `round_over` says that
-    the last turn has ended a round.
+    the last turn has ended a round, `rounds` counts them.
     """
 
     def __init__(self, state: State) -> None:
         self.round_over = False
+        self.rounds = 0
         self._state = state
         self._now = state.filter.began
         self._rests_until = state.filter.began
@@ -111,6 +112,7 @@ class Reaper:
         if now >= self._rests_until or not more:
             self.round_over = self._goes_on()
             if self.round_over:
+                self.rounds += 1
                 self._round = self._go_round()
                 self._rests_until = now + ROUND_S
             else:

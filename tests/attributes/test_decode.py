@@ -9,6 +9,8 @@ import struct
 import pytest
 
 from nfsd import attributes
+from nfsd.attributes import owners
+from nfsd.attributes.owners import Names
 from nfsd.errors import Nfs4Error
 from xdr.generated import nfs4
 
@@ -19,7 +21,11 @@ MASKED, UMASK = 1 << nfs4.FATTR4_MODE_SET_MASKED, 1 << nfs4.FATTR4_MODE_UMASK
 
 
 def decode(mask: int, values: bytes, *, creating: bool = False, minor: int = 2) -> attributes.SetAttrs:
-    return attributes.decode_settable(mask, values, creating=creating, minor=minor)
+    while True:
+        try:
+            return attributes.decode_settable(mask, values, creating=creating, minor=minor)
+        except attributes.NameUnknown as name:
+            name.look_up()
 
 
 def status_of(mask: int, values: bytes, *, creating: bool = False, minor: int = 2) -> int:
@@ -103,11 +109,41 @@ def test_decode_owner_names() -> None:
     assert decode(OWNER, text(b"4294967294")).uid == 4294967294
 
 
+def test_names_are_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name is looked up once, and again when it has become old; numbers are never looked up."""
+    names = Names()
+    monkeypatch.setattr(owners, "NAMES", names)
+    monkeypatch.setattr(owners, "NAMES_KEPT_MAX", 2)
+    with pytest.raises(attributes.NameUnknown) as unknown:
+        owners.resolve_owner(b"root@here", group=True)
+    unknown.value.look_up()
+    assert owners.resolve_owner(b"root@there", group=True) == owners.resolve_owner(b"0", group=False) == 0
+    names.age()
+    assert owners.resolve_owner(b"root", group=True) == 0
+    for number in range(3):
+        names.keep(f"name {number}", True, number)
+    assert owners.resolve_owner(b"name 0", group=True) == 0
+    with pytest.raises(attributes.NameUnknown):
+        owners.resolve_owner(b"root", group=True)
+    for _ in range(2):
+        names.age()
+    with pytest.raises(attributes.NameUnknown):
+        owners.resolve_owner(b"name 2", group=True)
+
+
 def test_decode_bad_owners() -> None:
     """Empty and non-UTF-8 owners are INVAL, unknown ones and ids out of range BADOWNER."""
     assert status_of(OWNER, text(b"")) == nfs4.NFS4ERR_INVAL
     assert status_of(GROUP, text(b"\xff\xfe")) == nfs4.NFS4ERR_INVAL
-    for name in (b"nobody-of-that-name@here", b"4294967295", b"99999999999", b"a\0b", b"-1", b"@"):
+    for name in (
+        b"nobody-of-that-name@here",
+        b"4294967295",
+        b"99999999999",
+        b"a\0b",
+        b"-1",
+        b"@",
+        bytes(range(97, 123)) * 11,
+    ):
         assert status_of(OWNER, text(name)) == nfs4.NFS4ERR_BADOWNER
         assert status_of(GROUP, text(name)) == nfs4.NFS4ERR_BADOWNER
 

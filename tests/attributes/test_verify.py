@@ -23,7 +23,11 @@ SIZE = 1 << nfs4.FATTR4_SIZE
 def same(path: Path, mask: int, values: bytes, minor: int = 0) -> bool:
     c = Environment()
     c.minor, c.lease_time_s = minor, 1
-    return attributes.same(c, NODE, path.stat(), mask, values)
+    while True:
+        try:
+            return attributes.same(c, NODE, path.stat(), mask, values)
+        except attributes.NameUnknown as name:
+            name.look_up()
 
 
 def status_of(path: Path, mask: int, values: bytes) -> int:

@@ -79,6 +79,10 @@ class Later(Threads):
         else:
             super().run(work, done)
 
+    def run_aside(self, work: Callable[[], Any], done: Callable[[Any, BaseException | None], None]) -> None:
+        """Do it as any other work."""
+        self.run(work, done)
+
     def work(self) -> None:
         """Do what has waited longest."""
         super().run(*self.waiting.pop(0))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
+from nfsd.attributes import owners
 from nfsd.state import locks
-from tests.compound.core import Core, Session, arms
+from tests.compound.core import Core, Session, arms, decoded
 from tests.support import operations as ops
 from xdr.generated import nfs4
 
@@ -121,3 +124,27 @@ def test_one_owner_in_two_minor_versions(core: Core) -> None:
     arms(core.call(0, ops.setclientid_confirm(clientid, known.resok4.setclientid_confirm)))
     arms(core.call(0, ops.putrootfh(), ops.open_(b"file", clientid=clientid, seqid=1)))
     assert len(core.state.filter.opens) == 2
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+def test_a_name_is_looked_up_aside(core: Core, monkeypatch: pytest.MonkeyPatch, minor: int) -> None:
+    """Who sets an owner by name waits until it has been looked up, once; nobody else does."""
+    monkeypatch.setattr(owners, "NAMES", owners.Names())
+    session = Session(core)
+    handle, _stateid = opening(session)
+    name = struct.pack(">I", 9) + b"root@here" + bytes(3)
+    setting = ops.setattr_(ops.ANONYMOUS, nfs4.fattr4(1 << nfs4.FATTR4_OWNER, name))
+    operations = [ops.putfh(handle), setting]
+    core.threads.keeps = True
+    count = len(core.wire.replies)
+    record = session.record(*operations) if minor else core.record(0, *operations)
+    core.deliver(record)
+    core.settle()
+    assert len(core.wire.replies) == count and len(core.threads.waiting) == 1
+    arms(Session(core, b"other").call(ops.putrootfh(), ops.getfh()))
+    core.threads.keeps = False
+    core.threads.work()
+    core.settle()
+    assert decoded(core.wire.replies[-1][1]).status == nfs4.NFS4_OK
+    assert arms(core.call(0, *operations))[-1] is not None
+    assert not core.threads.waiting
