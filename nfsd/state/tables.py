@@ -12,6 +12,7 @@ from typing import Final
 
 from nfsd.config import Limits
 from nfsd.state.ids import Clientids, Instances
+from nfsd.state.inorder import InOrder
 from nfsd.state.model import Client, LockState, OpenState, SeqidOwner, Session
 from statestore import Filter
 
@@ -196,6 +197,7 @@ class State:
     dead_sessions   sessions that could not be recovered: told DEADSESSION once, BADSESSION after that
     expired_...     of NFSv4.0 clients that were removed: so that they hear EXPIRED, and do not try to reclaim
     leftovers       removed clients of which something is left, by their keys (`leftovers.py`)
+    in_order        opens of those of them that had very many, by the clients' keys
     spares_tombs    a record of a nameless file was damaged: what is still open is not to be freed
     wall_offset_s   the wall clock less the server's own: records hold times of the wall clock, which goes on over
                     restarts of the machine
@@ -226,6 +228,7 @@ class State:
         self.locks: dict[tuple[bytes, bytes], list[LockState]] = {}
         self.closed: dict[bytes, SeqidOwner] = {}
         self.leftovers: dict[bytes, Client] = {}
+        self.in_order: dict[bytes, InOrder] = {}
         self.spares_tombs = False
         self.dead_sessions: set[bytes] = set()
         self.expired_stateids = Recent(_EXPIRED_MAX)

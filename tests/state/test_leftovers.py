@@ -14,7 +14,7 @@ from nfsd.state.fold import Fold
 from nfsd.state.model import Client, OpenState
 from nfsd.state.tables import State
 from nfsd.vfs.interface import Node
-from statestore import META, TO_END, ChangeSet
+from statestore import META, OPEN, TO_END, ChangeSet
 from statestore.verify import REFERENCES
 from tests.state.world import BOTH, CALLER, READ, WRITE, Entry, Requester, World, new_state
 from tests.support.steps import steps
@@ -106,6 +106,28 @@ def test_crash_at_each_step(family: int, portion: int) -> None:
     assert len(world.steps) - first > 3
     assert world.differences(world.follower(world.records())) == []
     assert not any(client.key in key for _kind, key, _value in world.records())
+
+
+@pytest.mark.parametrize("family", [0, 1])
+def test_very_many_opens_go_in_order(family: int) -> None:
+    """The opens of a client that has very many go in the order of their records, but for those that somebody meets."""
+    world = World(files=40)
+    client = world.client(b"owner", family)
+    for node in world.files:
+        world.open(client, b"opener", node, BOTH, WRITE)
+    with mock.patch.multiple(leftovers, ORDER_ABOVE=39, ORDERED_AT_ONCE=15):
+        remove(world, client, 4)
+        for number in range(8):
+            # One is met before all are in order, others later.
+            is_free(world.state, world.files[4 * number])
+            take_away(world, 4)
+            assert dangling(world.records()) == []
+        while world.state.leftovers:
+            take_away(world, 4)
+    portions = [[key[:2] for kind, key, value in step if kind == OPEN and value is None] for step in world.steps]
+    gone = [key for portion in portions for key in sorted(portion)]
+    assert len(gone) > 20 and gone == sorted(gone)
+    assert not (world.state.in_order or world.state.filter.opens or world.state.filter.holders)
 
 
 def check_resumed(world: World, follower: Fold, client: Client, portion: int) -> None:
