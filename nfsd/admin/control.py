@@ -17,7 +17,8 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -35,7 +36,7 @@ STOP_TIME_S = 1.0
 RETRY_TIME_S, RETRY_POLL_S = 1.0, 0.02
 """How long a command waits for a takeover."""
 ROWS_AT_ONCE = 256
-"""Rows encoded before the loop may serve somebody else again."""
+"""Rows made and encoded before the loop may serve somebody else again."""
 SOCKET_PATH_SIZE_MAX = 107
 """sockaddr_un.sun_path has 108 bytes with its final NUL (unix(7))."""
 
@@ -80,18 +81,18 @@ class Movable(Protocol):
 
 
 class ControlTarget(Protocol):
-    """The server, as the control socket sees it. Every result MUST be JSON-able."""
+    """The server, as the control socket sees it. Every result MUST be JSON-able, and every row of one."""
 
     def status(self) -> dict[str, Any]:
         """The keys of `status -o json`."""
 
-    def clients(self) -> list[dict[str, Any]]:
+    def clients(self) -> Iterable[dict[str, Any]]:
         """One row a client."""
 
-    def opens(self) -> list[dict[str, Any]]:
+    def opens(self) -> Iterable[dict[str, Any]]:
         """One row an open."""
 
-    def locks(self) -> list[dict[str, Any]]:
+    def locks(self) -> Iterable[dict[str, Any]]:
         """One row a byte range."""
 
     def delegations(self) -> list[dict[str, Any]]:
@@ -234,18 +235,20 @@ class ControlServer:
             refusal = {"ok": False, "error": str(error)} | ({"resuming": True} if isinstance(error, Resuming) else {})
             writer.write(json.dumps(refusal).encode() + b"\n")
         else:
-            if isinstance(result, list):
+            if isinstance(result, list | Iterator):
                 await self._write_rows(result, writer)
             else:
                 writer.write(json.dumps({"ok": True, "result": result}).encode() + b"\n")
         await self._drain(writer)
 
-    async def _write_rows(self, rows: list[Any], writer: asyncio.StreamWriter) -> None:
-        """A long listing in pieces, so that clients of the server do not wait for it."""
+    async def _write_rows(self, rows: Iterable[Any], writer: asyncio.StreamWriter) -> None:
+        """A long listing, made and written in pieces, so that clients of the server do not wait for it."""
         writer.write(b'{"ok": true, "result": [')
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            piece = json.dumps(rows[start : start + ROWS_AT_ONCE])[1:-1]
-            writer.write((", " if start else "").encode() + piece.encode())
+        rows = iter(rows)
+        separator = b""
+        while piece := list(islice(rows, ROWS_AT_ONCE)):
+            writer.write(separator + json.dumps(piece)[1:-1].encode())
+            separator = b", "
             await self._drain(writer)
             await asyncio.sleep(0)
         writer.write(b"]}\n")

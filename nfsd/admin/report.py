@@ -5,6 +5,7 @@ Reads state, changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from nfsd import log as logging_
@@ -37,10 +38,13 @@ def counts(engine: Engine, connections: int, quarantined: int) -> dict[str, Any]
     }
 
 
-def clients(state: State, now: float) -> list[dict[str, Any]]:
-    """One row a client: who it is, what it holds, and how long ago it was heard of (seconds)."""
-    return [
-        {
+def clients(state: State, now: float) -> Iterator[dict[str, Any]]:
+    """One row a client: who it is, what it holds, and how long ago it was heard of (seconds).
+
+    State may change between two rows, of this listing and the others.
+    """
+    for client in state.clients:
+        yield {
             "clientid": client.label,
             "version": "4.0" if client.family == 0 else "4.1+",
             "owner": client.owner.decode("utf-8", "replace"),
@@ -51,13 +55,13 @@ def clients(state: State, now: float) -> list[dict[str, Any]]:
             "sessions": len(client.sessions),
             "opens": len(client.opens),
         }
-        for client in state.clients
-    ]
 
 
-def opens(state: State) -> list[dict[str, Any]]:
+def opens(state: State) -> Iterator[dict[str, Any]]:
     """One row an open."""
-    return [_open_row(held) for held in state.filter.opens.values() if not held.holder.removed]
+    for held in list(state.filter.opens.values()):
+        if not held.holder.removed:
+            yield _open_row(held)
 
 
 def _open_row(held: OpenState) -> dict[str, Any]:
@@ -73,11 +77,12 @@ def _open_row(held: OpenState) -> dict[str, Any]:
     }
 
 
-def locks(state: State) -> list[dict[str, Any]]:
+def locks(state: State) -> Iterator[dict[str, Any]]:
     """One row a byte range; `length` is None where it goes to the end of the file."""
-    return [
-        row for locks in state.locks.values() for lock in locks for row in _lock_rows(lock) if not lock.holder.removed
-    ]
+    for siblings in list(state.locks.values()):
+        for lock in list(siblings):
+            if not lock.holder.removed:
+                yield from _lock_rows(lock)
 
 
 def _lock_rows(lock: LockState) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ Owns how a server that is still taking over answers.  Must not know how it takes
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -102,16 +103,16 @@ class Target:
             return about | dict.fromkeys(report.COUNTS)
         return about | report.counts(parts.engine, *parts.counts())
 
-    def clients(self) -> list[dict[str, Any]]:
+    def clients(self) -> Iterable[dict[str, Any]]:
         """One row a client."""
         engine = self._served().engine
         return report.clients(engine.services.state, engine.now())
 
-    def opens(self) -> list[dict[str, Any]]:
+    def opens(self) -> Iterable[dict[str, Any]]:
         """One row an open."""
         return report.opens(self._served().engine.services.state)
 
-    def locks(self) -> list[dict[str, Any]]:
+    def locks(self) -> Iterable[dict[str, Any]]:
         """One row a byte range."""
         return report.locks(self._served().engine.services.state)
 

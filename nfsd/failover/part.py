@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import field
 from typing import Any, Protocol
 
@@ -455,15 +455,15 @@ class Part:
             raise ControlError(f"this node is {self._role}: ask the active one")
         return self._server.target
 
-    def clients(self) -> list[dict[str, Any]]:
+    def clients(self) -> Iterable[dict[str, Any]]:
         """One row a client."""
         return self._asked().clients()
 
-    def opens(self) -> list[dict[str, Any]]:
+    def opens(self) -> Iterable[dict[str, Any]]:
         """One row an open."""
         return self._asked().opens()
 
-    def locks(self) -> list[dict[str, Any]]:
+    def locks(self) -> Iterable[dict[str, Any]]:
         """One row a byte range."""
         return self._asked().locks()
 

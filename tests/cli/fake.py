@@ -5,6 +5,7 @@ Owns the answers only. Must not know sockets.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from nfsd.admin.control import ControlError
@@ -54,9 +55,9 @@ class FakeServer:
             {"clientid": "0x2", "name": "b", "confirmed": False},
         ]
 
-    def opens(self) -> list[dict[str, Any]]:
-        """More than one piece of the reply."""
-        return [{"file": f"f{number}", "access": ["read"]} for number in range(1000)]
+    def opens(self) -> Iterator[dict[str, Any]]:
+        """More than one piece of the reply, made row by row."""
+        return ({"file": f"f{number}", "access": ["read"]} for number in range(1000))
 
     def locks(self) -> list[dict[str, Any]]:
         """None."""

@@ -50,7 +50,7 @@ def test_control_status(tmp_path: Path) -> None:
 def test_control_long_listing(tmp_path: Path) -> None:
     """A listing of several pieces arrives whole; an empty one is empty."""
     path = tmp_path / "control"
-    assert serve(path, lambda: ask(path, "opens")) == FakeServer().opens()
+    assert serve(path, lambda: ask(path, "opens")) == list(FakeServer().opens())
     assert serve(path, lambda: ask(path, "locks")) == []
 
 
