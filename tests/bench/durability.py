@@ -38,7 +38,7 @@ def in_memory(directory: Path, program: Path, workload: str, load: Load) -> floa
     """Cycles a second without durability."""
     port = free_port()
     (directory / "export").mkdir(parents=True)
-    (directory / "state").mkdir()
+    (directory / "state").mkdir(mode=0o700)
     words = [sys.executable, "-m", "tests.bench.memory_server"]
     words += [str(directory / "export"), str(directory / "state"), str(port)]
     with running("memory", words, port, "/", directory / "log") as target:

@@ -48,7 +48,7 @@ def fixture_records(part: str, file: str = "version-1.json") -> Records:
 
 def fixture_directory(part: str, directory: Path, file: str = "version-1.json") -> Path:
     """A state directory as the older release left it."""
-    directory.mkdir()
+    directory.mkdir(mode=0o700)
     (directory / "secret").touch(mode=0o600)
     (directory / "secret").write_bytes(bytes.fromhex(json.loads((FIXTURES / file).read_text())[part]["secret"]))
     with lmdb.open(str(directory), map_size=1 << 30) as env, env.begin(write=True) as txn:
