@@ -5,19 +5,18 @@ Owns the choice: as the export says, else by the kind of file system, for some k
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from nfsd.apart.messages import Opening, Tree
 from nfsd.apart.tree import ApartFileSystem
+from nfsd.config.mounts import type_of
 from nfsd.vfs.interface import Exported, Node
 from statestore import ChangeSet
 
 # By the names of /proc/filesystems; fuse.NAME counts as fuse.
 APART_TYPES: Final = frozenset({"9p", "afs", "ceph", "cifs", "fuse", "lustre", "nfs", "nfs4", "smb3", "virtiofs"})
-_MOUNTS: Final = "/proc/self/mountinfo"
 
 
 class Keepers:
@@ -49,28 +48,3 @@ class Keepers:
         return ApartFileSystem(
             export, opening, commit=commit, lost=self._lost, parent=parent, junction_fileid=junction_fileid
         )
-
-
-def type_of(path: str, mounts: str | None = None) -> str:
-    """The kind of file system that an absolute path lies on, by the table of mounts; "" where that does not tell.
-
-    It goes by the path's text: looking at the path could hang.
-    """
-    if mounts is None:
-        with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
-            mounts = file.read()
-    wanted = os.path.normpath(path)
-    found, length = "", -1
-    for line in mounts.splitlines():
-        left, _dash, right = line.partition(" - ")
-        point = _unescaped(left.split(" ")[4])
-        beneath = wanted == point or wanted.startswith(point.rstrip("/") + "/")
-        if beneath and len(point) >= length:  # A later mount of one place covers the earlier ones.
-            found, length = right.split(" ")[0], len(point)
-    return found
-
-
-def _unescaped(text: str) -> str:
-    for code in ("040", "011", "012", "134"):
-        text = text.replace(f"\\{code}", chr(int(code, 8)))
-    return text

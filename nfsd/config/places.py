@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from nfsd.config.mounts import type_of
+
 REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "coda", "ncpfs", "fuse.sshfs", "fuse.rclone"})
 """File systems that another machine serves: the state's engine maps its file into memory, and what two machines have in
 memory of one file there need not agree (lmdb.h forbids it)."""
@@ -19,53 +21,38 @@ VOLATILE: Final = frozenset({"tmpfs", "ramfs"})
 UNTRIED: Final = ("9p", "virtiofs", "ceph", "lustre", "fuse", "beegfs", "gpfs")
 """Beginnings of types that may keep what lmdb.h asks for or not."""
 
-_MOUNTS: Final = Path("/proc/self/mountinfo")
-
 
 def kind_of(path: Path) -> str:
     """The type of the file system that a path lies on, or will when it is made; "" if the kernel does not say."""
-    real = Path(os.path.realpath(path))
-    found, depth = "", -1
-    with contextlib.suppress(OSError), _MOUNTS.open(encoding="utf-8", errors="surrogateescape") as mounts:
-        for line in mounts:
-            words = line.split()
-            point = Path(_unescaped(words[4]))
-            # The last one mounted at a point hides those before.
-            if len(point.parts) >= depth and real.is_relative_to(point):
-                found, depth = words[words.index("-") + 1], len(point.parts)
-    return found
+    try:
+        return type_of(os.path.realpath(path))
+    except OSError:
+        return ""
 
 
-def _unescaped(text: str) -> str:
-    """A field of mountinfo: spaces, tabs, line ends and backslashes are octal there (proc(5))."""
-    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, character)
-    return text
+def refused_beside(state: Path, export: Path, *, look: bool = True) -> str | None:
+    """Why this directory cannot be exported with the state there; None if it can.
 
-
-def lies_in(inner: Path, outer: Path) -> bool:
-    """Whether a path is `outer` or lies in it, whatever links and bind mounts lead there."""
-    real = Path(os.path.realpath(inner))
-    places = (real, *real.parents)
-    if Path(os.path.realpath(outer)) in places:
-        return True
-    with contextlib.suppress(OSError):
-        about = os.stat(outer)
-        for place in places:
-            with contextlib.suppress(OSError):
-                there = os.stat(place)
-                if (there.st_dev, there.st_ino) == (about.st_dev, about.st_ino):
-                    return True
-    return False
-
-
-def refused_beside(state: Path, export: Path) -> str | None:
-    """Why this directory cannot be exported with the state there; None if it can."""
-    if lies_in(state, export):
+    Links and bind mounts hide nothing. Without `look` the export, which may hang, is known by its text alone.
+    """
+    home = Path(os.path.realpath(state))
+    place = Path(os.path.realpath(export) if look else os.path.normpath(export))
+    if home.is_relative_to(place) or (look and _meets(home, place)):
         return f"{export} contains the state directory {state}, whose secret clients could read: keep it out of exports"
-    if lies_in(export, state):
+    if place.is_relative_to(home) or (look and _meets(place, home)):
         return f"{export} lies in the state directory {state}, which is nobody's but the server's: export another one"
     return None
+
+
+def _meets(inner: Path, outer: Path) -> bool:
+    """Whether a path, or a directory on the way to it, is `outer` by another name."""
+    with contextlib.suppress(OSError):
+        about = os.stat(outer)
+        for place in (inner, *inner.parents):
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.stat(place), about):
+                    return True
+    return False
 
 
 def refused_on(state: Path) -> str | None:

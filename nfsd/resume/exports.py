@@ -9,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nfsd.apart import Keepers
-from nfsd.config import Config
+from nfsd.config import Config, ExportSpec
 from nfsd.exports import Namespace, Numbers, parse_exports, resolve_name
 from nfsd.exports.numbers import KEY_PREFIX, is_key
 from nfsd.exports.options import parse_options
 from nfsd.log import get_logger
 from nfsd.resume.edge import Edge
 from nfsd.resume.load import Rows
-from nfsd.resume.places import separate
+from nfsd.resume.places import keep_apart
 from nfsd.vfs import kernelmode
 from statestore import META, ChangeSet, StoreMissing, open_readonly, read_secret
 
@@ -57,14 +57,14 @@ class Exports:
     def prepare(self) -> None:
         """Open them now, if none needs the store's rows.  Raises StoreError, OSError, ValueError."""
         config = self._config
-        if config.handles != "table" and all(map(kernelmode.usable, self._near())):
+        near = [str(each.path) for each in config.exports if not self._hangs(each)]
+        if config.handles != "table" and all(map(kernelmode.usable, near)):
             secret = read_secret(config.state)
             self._prepared = secret, self._open(secret, Numbers(_stored_numbers(config.state)), [], _refuse)
 
-    def _near(self) -> list[str]:
-        """The paths of the exports that are not served apart: asking the others something could hang."""
-        paths = [(str(each.path), parse_options(each.options).apart) for each in self._config.exports]
-        return [path for path, apart in paths if not self._keepers.wanted(path, apart)]
+    def _hangs(self, export: ExportSpec) -> bool:
+        """Whether a look at the export may hang: it is served apart."""
+        return self._keepers.wanted(str(export.path), parse_options(export.options).apart)
 
     def open(self, secret: bytes, given: Rows, rows: Rows, commit: Commit) -> Namespace:
         """The namespace, for the loop's thread; opened now unless it was prepared with the same secret and numbers.
@@ -72,7 +72,7 @@ class Exports:
         `given` are the records of the exports' numbers, `rows` those of the object tables that stand in for kernel
         handles, `commit` takes new ones of both.  Raises ExportError, OSError, ValueError.
         """
-        separate(self._config.state, self._near())
+        keep_apart(self._config.state, ((each.path, self._hangs(each)) for each in self._config.exports))
         numbers = Numbers(given)
         prepared = self._take_prepared(secret, numbers)
         namespace = prepared or self._open(secret, numbers, rows, commit)

@@ -27,9 +27,12 @@ def open_state(directory: Path, **how: Any) -> LmdbStore:
     return LmdbStore.open(directory, **how)
 
 
-def separate(state: Path, exports: Iterable[str]) -> None:
-    """See to it, once everything is mounted, that no client can reach the state by these paths.  Raises ExportError."""
-    for path in exports:
-        refusal = refused_beside(state, Path(path))
+def keep_apart(state: Path, exports: Iterable[tuple[Path, bool]]) -> None:
+    """See to it, once everything is mounted, that no client can reach the state.  Raises ExportError.
+
+    With each export comes whether it may hang: then it is not looked at.
+    """
+    for path, hangs in exports:
+        refusal = refused_beside(state, path, look=not hangs)
         if refusal is not None:
             raise ExportError(refusal)

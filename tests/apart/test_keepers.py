@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nfsd.apart.keepers import Keepers, type_of
+from nfsd.apart.keepers import Keepers
 from nfsd.config import parse_export
+from nfsd.config.mounts import type_of
 from nfsd.exports import parse_exports
 
 MOUNTS = r"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw
