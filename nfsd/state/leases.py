@@ -155,6 +155,10 @@ class Reaper:
         """Remove a client whose lease ran out, unless it is shown courtesy; whether that was much work."""
         state, now = self._state, self._now
         if is_expired(state, client, now):
+            if any(session.is_busy(None) for session in client.sessions.values()):
+                # It waits for us, not we for it: a file system may take longer than a lease.
+                client.heard = now
+                return False
             if not client.confirmed or idle_s(state, client, now) > COURTESY_S or not client.opens:
                 _say_expired(client, "lease")
                 was_confirmed = client.confirmed
