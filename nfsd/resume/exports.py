@@ -25,7 +25,7 @@ log = get_logger()
 WAIT_S = 10.0
 """How long a start waits for a file system that is served apart; it may only be slow."""
 PREPARED_WAIT_S = 0.02
-"""The same where a keeper stands ready: then only the keeper before it, or the file system, can be in the way."""
+"""How long it waits for one whose keeper stands ready: only the keeper before it can be in the way then."""
 
 Commit = Callable[[ChangeSet], None]
 
