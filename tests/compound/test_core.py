@@ -148,3 +148,23 @@ def test_a_name_is_looked_up_aside(core: Core, monkeypatch: pytest.MonkeyPatch, 
     assert decoded(core.wire.replies[-1][1]).status == nfs4.NFS4_OK
     assert arms(core.call(0, *operations))[-1] is not None
     assert not core.threads.waiting
+
+
+def test_an_open_of_an_owner_by_name(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFSv4.0: an OPEN that has to wait for a name leaves its open owner free, and counts once."""
+    monkeypatch.setattr(owners, "NAMES", owners.Names())
+    told = arms(core.call(0, ops.setclientid(b"client")))[0].resok4
+    arms(core.call(0, ops.setclientid_confirm(told.clientid, told.setclientid_confirm)))
+    name = struct.pack(">I", 9) + b"root@here" + bytes(3)
+    how = ops.unchecked(nfs4.fattr4(1 << nfs4.FATTR4_OWNER, name))
+    core.threads.keeps = True
+    core.deliver(core.record(0, ops.putrootfh(), ops.open_(b"file", how=how, clientid=told.clientid, seqid=1)))
+    core.settle()
+    assert len(core.threads.waiting) == 1 and not core.state.filter.opens
+    core.threads.keeps = False
+    core.threads.work()
+    core.settle()
+    opened = arms(decoded(core.wire.replies[-1][1]))[1].resok4
+    [held] = core.state.filter.opens.values()
+    assert held.seqid_owner is not None and held.seqid_owner.seqid == 1 and held.seqid_owner.asker is None
+    arms(core.call(0, ops.putfh(held.object), ops.open_confirm(opened.stateid, 2)))

@@ -8,7 +8,7 @@ import pytest
 
 from nfsd.config import Limits
 from nfsd.errors import Nfs4Error
-from nfsd.state import conflicts, leftovers, locks, opens, owners, stateids
+from nfsd.state import clients, conflicts, leftovers, locks, opens, owners, records, stateids
 from nfsd.state.clients import remove_client
 from nfsd.state.fold import Fold
 from nfsd.state.model import Client, OpenState
@@ -144,6 +144,41 @@ def check_resumed(world: World, follower: Fold, client: Client, portion: int) ->
         leftovers.take_away_some(state, changes)
     assert len(state.filter.holders) == 1 and len(state.filter.opens) == client.family and not state.locks
     assert state.filter.tally.count == 0
+
+
+def test_evicted_client() -> None:
+    """Who makes room for another leaves its opens over like any removed client, and its address with the last."""
+    limits = Limits(clients_per_address_max=1)
+    world = World(files=FILES, limits=limits)
+    client = world.client(b"owner", address="192.0.2.9")
+    changes = ChangeSet()
+    records.put_address(changes, client)
+    world.commit(changes)
+    for node in world.files:
+        world.open(client, b"opener", node, BOTH, WRITE)
+    changes = ChangeSet()
+    world.now += world.state.clients.lease_time_s + 1
+    with mock.patch.object(leftovers, "PORTION", 2):
+        clients.establish(world.state, changes, newcomer(world, client.address), world.now)
+    world.commit(changes)
+    assert world.state.clients.evicted == {"client": 1} and not client.confirmed
+    assert len(world.state.clients.of_address[client.address]) == world.state.clients.counts()[0] == 1
+    while world.state.leftovers:
+        follower = world.follower(world.records()).state
+        assert list(follower.leftovers) == [client.key] and not follower.clients.of_address
+        assert follower.leftovers[client.key].address == client.address
+        take_away(world, 2)
+    assert not any(client.key in key for _kind, key, _value in world.records())
+
+
+def newcomer(world: World, address: str) -> Client:
+    """A client from that address that has not been confirmed yet."""
+    client = Client(
+        clientid=world.state.new_clientid(), family=1, owner=b"new", verifier=bytes(8), principal=b"1:0", now=world.now
+    )
+    client.address = address
+    world.state.clients.add_unconfirmed(client)
+    return client
 
 
 def test_small_client_leaves_nothing() -> None:
